@@ -1,0 +1,1 @@
+//! Reading failures: which reply means what for the message. The whole failure policy is one table.

@@ -1,0 +1,14 @@
+//! The values of mail: addresses, the envelope, queue ids, replies and outcomes. Parsed once, at the edge, and
+//! valid from then on.
+
+mod address;
+mod envelope;
+mod outcome;
+mod queue_id;
+mod reply;
+
+pub use address::{Address, AddressError};
+pub use envelope::{BodyType, Envelope, Recipient, ReversePath};
+pub use outcome::{Outcome, Reason, Scope};
+pub use queue_id::{IdGenerator, ParseIdError, QueueId, RecipientId, Seq};
+pub use reply::{EnhancedCode, Reply};

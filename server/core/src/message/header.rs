@@ -1,0 +1,393 @@
+//! The header block: found in the stream, read and edited field by field without touching the others.
+
+use bytes::{Bytes, BytesMut};
+
+/// One header field with its line ends, exactly as it came in or was added.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Field {
+    raw: Bytes,
+    name_len: usize,
+}
+
+/// Why a field could not be added.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum HeaderError {
+    /// RFC 5322 section 2.2: printable US-ASCII except colon.
+    #[error("a header field name is one or more printable ASCII characters without colon or space")]
+    Name,
+    /// A CR, LF or NUL would end the field early and inject another.
+    #[error("a header field value must not contain CR, LF or NUL")]
+    Value,
+    /// The whole block would grow past [`HeaderBlock::MAX`].
+    #[error("the header block would grow past 1 MiB")]
+    TooLarge,
+}
+
+/// Where a new field goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Position {
+    /// Above all others, as trace fields do.
+    Top,
+    /// Below all others.
+    Bottom,
+}
+
+/// The fields of a header block, in order, duplicates kept. Names compare without case.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct HeaderBlock {
+    fields: Vec<Field>,
+    len: usize,
+}
+
+impl Field {
+    fn build(name: &str, value: &str) -> Result<Self, HeaderError> {
+        if !is_name(name.as_bytes()) {
+            return Err(HeaderError::Name);
+        }
+        if value.bytes().any(|b| matches!(b, b'\r' | b'\n' | 0)) {
+            return Err(HeaderError::Value);
+        }
+        let raw = fold(name, value);
+        Ok(Self { raw: raw.into(), name_len: name.len() })
+    }
+
+    /// The name as written.
+    #[must_use]
+    pub fn name(&self) -> &[u8] {
+        &self.raw[..self.name_len]
+    }
+
+    /// What stands after the colon, folds and the last line end included.
+    #[must_use]
+    pub fn raw_value(&self) -> &[u8] {
+        let after = memchr::memchr(b':', &self.raw).map_or(self.raw.len(), |colon| colon + 1);
+        &self.raw[after..]
+    }
+
+    /// The value on one line: folds undone, white space around it trimmed, octets that are not UTF-8 replaced.
+    #[must_use]
+    pub fn value(&self) -> String {
+        let unfolded: Vec<u8> = self.raw_value().iter().copied().filter(|b| !matches!(b, b'\r' | b'\n')).collect();
+        String::from_utf8_lossy(&unfolded).trim().to_owned()
+    }
+
+    fn is(&self, name: &str) -> bool {
+        self.name().eq_ignore_ascii_case(name.as_bytes())
+    }
+}
+
+impl HeaderBlock {
+    /// Largest block that edits may make, in octets.
+    pub const MAX: usize = 1 << 20;
+
+    /// Reads a block as [`HeaderSplitter`] gives it.
+    #[must_use]
+    pub fn parse(block: &Bytes) -> Self {
+        let mut fields = Vec::new();
+        let mut start = 0;
+        while start < block.len() {
+            let end = end_of_field(block, start);
+            let raw = block.slice(start..end);
+            let colon = memchr::memchr(b':', &raw).unwrap_or(raw.len());
+            let name_len = raw[..colon].trim_ascii_end().len();
+            fields.push(Field { raw, name_len });
+            start = end;
+        }
+        Self { fields, len: block.len() }
+    }
+
+    /// The fields in order.
+    pub fn fields(&self) -> impl Iterator<Item = &Field> {
+        self.fields.iter()
+    }
+
+    /// How many fields there are.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.fields.len()
+    }
+
+    /// The field at `index`, from the top.
+    #[must_use]
+    pub fn get(&self, index: usize) -> Option<&Field> {
+        self.fields.get(index)
+    }
+
+    /// All fields called `name`, in order.
+    pub fn all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a Field> {
+        self.fields.iter().filter(move |field| field.is(name))
+    }
+
+    /// The first field called `name`.
+    pub fn first<'a>(&'a self, name: &'a str) -> Option<&'a Field> {
+        self.all(name).next()
+    }
+
+    /// Adds a field. `value` is one line; it is folded at spaces where it is long.
+    ///
+    /// # Errors
+    /// A name or value that could not stand in a header, or a block grown too large.
+    pub fn add(&mut self, position: Position, name: &str, value: &str) -> Result<(), HeaderError> {
+        let field = Field::build(name, value)?;
+        self.grow(field.raw.len())?;
+        match position {
+            Position::Top => self.fields.insert(0, field),
+            Position::Bottom => self.fields.push(field),
+        }
+        Ok(())
+    }
+
+    /// Gives the first field called `name` this value and removes its namesakes; adds it at the bottom if there is
+    /// none.
+    ///
+    /// # Errors
+    /// As [`HeaderBlock::add`].
+    pub fn set(&mut self, name: &str, value: &str) -> Result<(), HeaderError> {
+        let field = Field::build(name, value)?;
+        let Some(index) = self.fields.iter().position(|f| f.is(name)) else {
+            return self.add(Position::Bottom, name, value);
+        };
+        self.grow(field.raw.len())?;
+        self.len -= self.fields[index].raw.len();
+        self.fields[index] = field;
+        let mut at = 0;
+        self.retain(|f| {
+            at += 1;
+            at - 1 <= index || !f.is(name)
+        });
+        Ok(())
+    }
+
+    /// Removes all fields called `name` and says how many there were.
+    pub fn remove(&mut self, name: &str) -> usize {
+        let before = self.fields.len();
+        self.retain(|field| !field.is(name));
+        before - self.fields.len()
+    }
+
+    /// The block as it will be stored.
+    #[must_use]
+    pub fn to_bytes(&self) -> Bytes {
+        let mut block = BytesMut::with_capacity(self.len);
+        for field in &self.fields {
+            block.extend_from_slice(&field.raw);
+        }
+        block.freeze()
+    }
+
+    fn grow(&mut self, by: usize) -> Result<(), HeaderError> {
+        if self.len + by > Self::MAX {
+            return Err(HeaderError::TooLarge);
+        }
+        self.len += by;
+        Ok(())
+    }
+
+    fn retain(&mut self, mut keep: impl FnMut(&Field) -> bool) {
+        self.fields.retain(|field| keep(field));
+        self.len = self.fields.iter().map(|field| field.raw.len()).sum();
+    }
+}
+
+/// Folds at spaces so that lines stay within 78 characters where they can (RFC 5322 section 2.1.1). Unfolding gives
+/// the value back to the octet.
+fn fold(name: &str, value: &str) -> Vec<u8> {
+    const LINE: usize = 78;
+    let mut raw = Vec::with_capacity(name.len() + value.len() + 8);
+    raw.extend_from_slice(name.as_bytes());
+    raw.push(b':');
+    let mut column = raw.len();
+    let mut has_text = false;
+    if !value.starts_with([' ', '\t']) {
+        raw.push(b' ');
+        column += 1;
+    }
+    for word in value.split_inclusive(' ') {
+        // A fold before white space, and never one that would leave a line of white space alone.
+        if column + word.trim_end().len() > LINE && has_text && !word.trim().is_empty() && raw.last() == Some(&b' ') {
+            raw.pop();
+            raw.extend_from_slice(b"\r\n ");
+            column = 1;
+        }
+        raw.extend_from_slice(word.as_bytes());
+        column += word.len();
+        has_text |= !word.trim().is_empty();
+    }
+    raw.extend_from_slice(b"\r\n");
+    raw
+}
+
+/// RFC 5322 section 2.2: `ftext`.
+fn is_name(name: &[u8]) -> bool {
+    !name.is_empty() && name.iter().all(|b| (33..=126).contains(b) && *b != b':')
+}
+
+/// Index after the field that starts at `start`: the first line end that no white space follows.
+fn end_of_field(block: &[u8], start: usize) -> usize {
+    let mut at = start;
+    while let Some(line_end) = memchr::memchr(b'\n', &block[at..]) {
+        at += line_end + 1;
+        if !matches!(block.get(at), Some(b' ' | b'\t')) {
+            return at;
+        }
+    }
+    block.len()
+}
+
+/// Finds the end of the header block in content that comes in pieces.
+///
+/// The block ends before the first line that is neither a field nor a continuation of one: the empty line, or (in
+/// content that has no proper header) a line of text, before which an empty line is put.
+#[derive(Debug)]
+pub struct HeaderSplitter {
+    held: BytesMut,
+    /// Where the line begins that is not yet judged.
+    line: usize,
+    max: usize,
+}
+
+impl HeaderSplitter {
+    /// A splitter that gives up on blocks longer than `max` octets.
+    #[must_use]
+    pub fn new(max: usize) -> Self {
+        Self { held: BytesMut::new(), line: 0, max }
+    }
+
+    /// Takes the next piece. Once the block has ended, gives it and the first bytes of the body section.
+    ///
+    /// # Errors
+    /// The block is longer than `max`.
+    pub fn push(&mut self, piece: &[u8]) -> Result<Option<(Bytes, Bytes)>, HeaderError> {
+        self.held.extend_from_slice(piece);
+        while let Some(length) = memchr::memchr(b'\n', &self.held[self.line..]) {
+            let line = &self.held[self.line..=self.line + length];
+            if !belongs_to_header(line, self.line == 0) {
+                let empty = line == b"\r\n";
+                return self.end(empty).map(Some);
+            }
+            self.line += length + 1;
+        }
+        if self.held.len() > self.max {
+            return Err(HeaderError::TooLarge);
+        }
+        Ok(None)
+    }
+
+    /// The content is over and no line ended the block.
+    ///
+    /// # Errors
+    /// The block is longer than `max`.
+    pub fn finish(mut self) -> Result<(Bytes, Bytes), HeaderError> {
+        let empty = self.line == self.held.len();
+        self.end(empty)
+    }
+
+    fn end(&mut self, section_is_proper: bool) -> Result<(Bytes, Bytes), HeaderError> {
+        if self.line > self.max {
+            return Err(HeaderError::TooLarge);
+        }
+        let mut held = std::mem::take(&mut self.held);
+        let block = held.split_to(self.line).freeze();
+        if section_is_proper {
+            return Ok((block, held.freeze()));
+        }
+        let mut section = BytesMut::with_capacity(held.len() + 2);
+        section.extend_from_slice(b"\r\n");
+        section.extend_from_slice(&held);
+        Ok((block, section.freeze()))
+    }
+}
+
+/// Is `line` (line end included) a field or the continuation of one?
+fn belongs_to_header(line: &[u8], first: bool) -> bool {
+    match line.first() {
+        Some(b' ' | b'\t') => !first,
+        _ => memchr::memchr(b':', line).is_some_and(|colon| is_name(line[..colon].trim_ascii_end())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn split(content: &[u8], step: usize) -> (Bytes, Vec<u8>) {
+        let mut splitter = HeaderSplitter::new(1000);
+        let mut pieces = content.chunks(step);
+        while let Some(piece) = pieces.next() {
+            if let Some((block, section)) = splitter.push(piece).unwrap() {
+                return (block, [&section[..], &pieces.collect::<Vec<_>>().concat()].concat());
+            }
+        }
+        let (block, section) = splitter.finish().unwrap();
+        (block, section.to_vec())
+    }
+
+    #[test]
+    fn splits_at_the_empty_line_however_it_is_cut() {
+        let check = |content: &str, block: &str, section: &str| {
+            for step in 1..=content.len().max(1) {
+                let found = split(content.as_bytes(), step);
+                assert_eq!(
+                    (&found.0[..], &found.1[..]),
+                    (block.as_bytes(), section.as_bytes()),
+                    "{content:?} by {step}"
+                );
+            }
+        };
+        check("A: b\r\n c\r\n\r\nbody\r\n", "A: b\r\n c\r\n", "\r\nbody\r\n");
+        check("\r\nbody\r\n", "", "\r\nbody\r\n");
+        check("A: b\r\n", "A: b\r\n", "");
+        check("A: b\r\ntext\r\n", "A: b\r\n", "\r\ntext\r\n");
+        check(
+            "text: with space before colon is a field : no\r\n",
+            "text: with space before colon is a field : no\r\n",
+            "",
+        );
+        check(" starts with a blank\r\n", "", "\r\n starts with a blank\r\n");
+        check("A : b\r\n\r\n", "A : b\r\n", "\r\n");
+        check("", "", "");
+        check("no line end", "", "\r\nno line end");
+    }
+
+    #[test]
+    fn refuses_endless_headers() {
+        let mut splitter = HeaderSplitter::new(100);
+        assert_eq!(splitter.push(&[b'a'; 101]), Err(HeaderError::TooLarge));
+    }
+
+    #[test]
+    fn edits_leave_the_other_fields_alone() {
+        let mut block = HeaderBlock::parse(&Bytes::from_static(b"A: 1\r\nb:\r\n  2\r\nA: 3\r\nC: 4\r\n"));
+        assert_eq!(block.count(), 4);
+        assert_eq!(block.first("B").map(Field::value), Some("2".into()));
+        assert_eq!(block.all("a").map(Field::value).collect::<Vec<_>>(), ["1", "3"]);
+        block.set("a", "x").unwrap();
+        block.add(Position::Top, "T", "top").unwrap();
+        block.add(Position::Bottom, "Z", "").unwrap();
+        assert_eq!(block.remove("c"), 1);
+        assert_eq!(&block.to_bytes()[..], b"T: top\r\na: x\r\nb:\r\n  2\r\nZ: \r\n");
+        assert_eq!(block.len, block.to_bytes().len());
+    }
+
+    #[test]
+    fn refuses_injection() {
+        let mut block = HeaderBlock::default();
+        for (name, value) in [("A", "b\r\nBcc: c"), ("A", "b\nc"), ("A", "b\0")] {
+            assert_eq!(block.add(Position::Top, name, value), Err(HeaderError::Value));
+        }
+        for name in ["", "A:", "A b", "Ä", "A\r\nB"] {
+            assert_eq!(block.add(Position::Top, name, "v"), Err(HeaderError::Name));
+        }
+        assert_eq!(block.set("A", &"x".repeat(HeaderBlock::MAX)), Err(HeaderError::TooLarge));
+    }
+
+    #[test]
+    fn folds_long_values_and_unfolds_to_the_same() {
+        let value = "word ".repeat(60);
+        let field = Field::build("X-Long", value.trim()).unwrap();
+        assert!(field.raw.split(|b| *b == b'\n').all(|line| line.len() <= 80), "{field:?}");
+        assert_eq!(field.value(), value.trim());
+        let unbreakable = Field::build("X-Long", &"w".repeat(300)).unwrap();
+        assert_eq!(unbreakable.value(), "w".repeat(300));
+    }
+}

@@ -1,0 +1,14 @@
+//! Messages as bytes: the header block and its edits, Received, DSNs. Bytes in, bytes out.
+//!
+//! Content is a header block, an empty line and a body. The *header block* is every header field with its line ends,
+//! without the empty line; what follows, empty line included, is the *body section*, so that block and section joined
+//! are the content to the byte.
+
+pub mod dsn;
+mod header;
+mod received;
+mod source;
+
+pub use header::{Field, HeaderBlock, HeaderError, HeaderSplitter, Position};
+pub use received::Received;
+pub use source::{ContentSource, MemorySource};

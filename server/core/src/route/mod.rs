@@ -1,0 +1,21 @@
+//! Where a recipient goes: its zone and destination, decided once, at intake.
+
+use std::fmt;
+use std::sync::Arc;
+
+/// The queue a recipient waits in: all that wait for one destination under one zone's policy.
+///
+/// `destination` is the smart host (`host:port`), the route's next hop, or the recipient's domain in lower case.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct QueueKey {
+    /// Name of the zone, as in `[zone.NAME]`.
+    pub zone: Arc<str>,
+    /// What the zone delivers to.
+    pub destination: Arc<str>,
+}
+
+impl fmt::Display for QueueKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.zone, self.destination)
+    }
+}

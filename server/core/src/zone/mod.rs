@@ -1,0 +1,42 @@
+//! Zones: named policy for a part of the mail.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::schedule::RetrySchedule;
+
+/// Where all mail of a zone is handed to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SmartHost {
+    /// Host name or address.
+    pub host: String,
+    /// TCP port.
+    pub port: u16,
+}
+
+impl SmartHost {
+    /// `host:port`, the destination of the queue; an IPv6 address gets its brackets.
+    #[must_use]
+    pub fn destination(&self) -> String {
+        if self.host.contains(':') {
+            format!("[{}]:{}", self.host, self.port)
+        } else {
+            format!("{}:{}", self.host, self.port)
+        }
+    }
+}
+
+/// One zone as the server uses it.
+#[derive(Clone, Debug)]
+pub struct Zone {
+    /// As in `[zone.NAME]`.
+    pub name: Arc<str>,
+    /// At most this many connections at once.
+    pub connections: usize,
+    /// Where its mail goes.
+    pub smart_host: SmartHost,
+    /// When to try again.
+    pub retry: RetrySchedule,
+    /// Recipients older than this are bounced as expired.
+    pub max_age: Duration,
+}

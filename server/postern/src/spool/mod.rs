@@ -1,0 +1,415 @@
+//! The durable store: messages with their content and recipients' states ([`Spool`]), and namespaced durable state
+//! ([`Facts`]). Two traits, so that engines can be exchanged; one engine so far, [`embedded`], in redb.
+//!
+//! It is the only module that knows redb (later: SQL). It does not know SMTP, zones' policy or what an outcome means
+//! beyond "is the recipient finished".
+//!
+//! # Promises
+//! * [`Spool::commit`] resolves when the message is on disk; only then may a client be told 250.
+//! * A message leaves only by [`Spool::settle`] or [`Spool::admin`]; a settlement is whole or not at all, with the
+//!   DSNs and facts that belong to it.
+//! * Leases live in memory: after a crash every recipient that was in an attempt reads as pending.
+//! * After a failed sync the store refuses everything ([`Health::Poisoned`]); the sync is never retried.
+
+pub mod embedded;
+
+use bytes::Bytes;
+use postern_core::mail::{Envelope, QueueId, RecipientId, Seq};
+use postern_core::message::ContentSource;
+use postern_core::route::QueueKey;
+use postern_core::time::Timestamp;
+use std::future::Future;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Why the store could not do it. `Display` is for the log; clients get a public text by kind.
+#[derive(Debug, thiserror::Error)]
+pub enum SpoolError {
+    /// Too much is in flight or the disk is nearly full: 452, try again.
+    #[error("no room: {0}")]
+    Busy(String),
+    /// A write or sync failed, now or earlier: nothing is taken until a restart. 451.
+    #[error("the store failed and takes nothing until it is restarted: {0}")]
+    Poisoned(String),
+    /// No such message (any more).
+    #[error("there is no message {0}")]
+    NotFound(QueueId),
+    /// A lease was lost: another attempt or an operator got there first. Nothing was changed.
+    #[error("the lease of {0} was lost")]
+    LeaseLost(RecipientId),
+    /// What was read back is not what was written.
+    #[error("the store is damaged: {0}")]
+    Corrupt(String),
+}
+
+/// How the store is, without asking the disk.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Health {
+    /// Takes mail.
+    Ok,
+    /// Takes none for now (disk nearly full); delivers. The text is for the log.
+    Full(String),
+    /// Takes none until a restart.
+    Poisoned(String),
+}
+
+/// Where a message came from; kept with it for log lines and DSNs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Origin {
+    /// Session it came in by; `-` for the server's own DSNs.
+    pub session: Arc<str>,
+    /// Listener, as in `[listener.NAME]`; `-` for the server's own.
+    pub listener: Arc<str>,
+    /// The client's end of the connection.
+    pub peer_addr: Option<SocketAddr>,
+    /// The authenticated user.
+    pub user: Option<Arc<str>>,
+}
+
+/// A message to be committed with the body section in its draft.
+#[derive(Clone, Debug)]
+pub struct NewMessage {
+    /// Reverse-path, recipients, parameters.
+    pub envelope: Envelope,
+    /// The final header block: edits and Received applied.
+    pub header: Bytes,
+    /// The queue of each recipient, in the order of the envelope.
+    pub queues: Vec<QueueKey>,
+    /// When it was accepted.
+    pub accepted: Timestamp,
+    /// Not before this (`accepted` if at once).
+    pub deliver_at: Timestamp,
+    /// Where it came from.
+    pub origin: Origin,
+    /// State that must be durable with the message.
+    pub facts: Vec<Fact>,
+}
+
+/// A message as it stands in the queue: the immutable row.
+#[derive(Clone, Debug)]
+pub struct StoredMessage {
+    /// Its id.
+    pub id: QueueId,
+    /// Reverse-path, recipients, parameters.
+    pub envelope: Envelope,
+    /// The queue of each recipient, in the order of the envelope.
+    pub queues: Vec<QueueKey>,
+    /// When it was accepted.
+    pub accepted: Timestamp,
+    /// First attempt not before this.
+    pub deliver_at: Timestamp,
+    /// Where it came from.
+    pub origin: Origin,
+    /// Octets of the header block; content is header block and body section.
+    pub header_len: u64,
+    /// Octets of the content.
+    pub len: u64,
+}
+
+/// One piece of durable state: `value` None removes it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fact {
+    /// Whose it is, such as `plugin/srs`; [`Facts`] says which are shared between nodes.
+    pub namespace: String,
+    /// At most 1 KiB.
+    pub key: Vec<u8>,
+    /// At most 64 KiB.
+    pub value: Option<Bytes>,
+    /// Gone at this time.
+    pub expires: Option<Timestamp>,
+}
+
+/// The right to settle one recipient. A token of an older lease is refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct LeaseToken {
+    /// The recipient.
+    pub recipient: RecipientId,
+    /// Rises with every lease.
+    pub fence: u64,
+}
+
+/// A recipient in an attempt.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LeasedRecipient {
+    /// Its right to be settled.
+    pub token: LeaseToken,
+    /// How many attempts came before this one.
+    pub attempts: u32,
+}
+
+/// The due recipients of one message in one queue.
+#[derive(Clone, Debug)]
+pub struct Leased {
+    /// The message's row.
+    pub message: Arc<StoredMessage>,
+    /// In order of [`Seq`]; never empty.
+    pub recipients: Vec<LeasedRecipient>,
+}
+
+/// What becomes of a leased recipient.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Settle {
+    /// It is finished: delivered, bounced or expired. When the last one is, the message ends.
+    Done,
+    /// It waits until `due`; one more attempt counts. `reason` (one line, cut at 512 octets) is what `queue list` shows.
+    Defer {
+        /// Next attempt.
+        due: Timestamp,
+        /// Why.
+        reason: String,
+    },
+    /// The lease ends and nothing else changes: the attempt did not happen.
+    Release,
+}
+
+/// The outcome of an attempt for recipients of one message, applied whole or not at all.
+#[derive(Debug)]
+pub struct Settlement<S> {
+    /// The message.
+    pub message: QueueId,
+    /// What becomes of its leased recipients.
+    pub outcomes: Vec<(LeaseToken, Settle)>,
+    /// Messages (DSNs) that are queued in the same transaction.
+    pub emit: Vec<(S, NewMessage)>,
+    /// State that changes in the same transaction.
+    pub facts: Vec<Fact>,
+}
+
+/// Where a recipient stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum State {
+    /// Waits for its due time or for a free connection.
+    Pending,
+    /// Leased. In memory only.
+    InAttempt,
+    /// Held by an operator or a hook.
+    Held,
+}
+
+/// One recipient, as `queue list` shows it.
+#[derive(Clone, Debug)]
+pub struct Listed {
+    /// Its message's row.
+    pub message: Arc<StoredMessage>,
+    /// Which of its recipients.
+    pub seq: Seq,
+    /// Where it stands.
+    pub state: State,
+    /// Attempts so far.
+    pub attempts: u32,
+    /// Next attempt (pending), or what it was before the attempt or hold.
+    pub due: Timestamp,
+    /// Why it was deferred last; empty if it never was.
+    pub reason: String,
+}
+
+/// Which recipients an admin action is about; a term that is None fits all.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Filter {
+    /// Of this message.
+    pub message: Option<QueueId>,
+    /// This one of it.
+    pub seq: Option<Seq>,
+    /// In this zone.
+    pub zone: Option<String>,
+    /// For this destination.
+    pub destination: Option<String>,
+    /// In this state.
+    pub state: Option<State>,
+}
+
+/// What an operator does to recipients. Those in an attempt get it when they are settled as deferred.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// Due now.
+    Retry(Timestamp),
+    /// No attempts until released.
+    Hold,
+    /// Held ones are due now.
+    Release(Timestamp),
+    /// Out of the queue, without a DSN.
+    Delete,
+}
+
+/// Figures about the queue.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Stats {
+    /// Messages with at least one unfinished recipient.
+    pub messages: u64,
+    /// Recipients pending, in attempt or held.
+    pub recipients: u64,
+    /// Of these, in attempt.
+    pub in_attempt: u64,
+    /// Octets of drafts that are not committed and are held in memory.
+    pub draft_memory: u64,
+}
+
+/// Content on its way in. Dropping it leaves nothing behind.
+pub trait Draft: Send + 'static {
+    /// What [`Draft::seal`] gives.
+    type Sealed: SealedDraft;
+
+    /// The id that the message will have.
+    fn id(&self) -> QueueId;
+
+    /// Appends to the body section; waits while too much is in flight.
+    ///
+    /// # Errors
+    /// [`SpoolError::Busy`] or [`SpoolError::Poisoned`]; the draft is of no more use.
+    fn write(&mut self, chunk: Bytes) -> impl Future<Output = Result<(), SpoolError>> + Send;
+
+    /// Ends the content: from now on it can be read by range, and not be changed.
+    ///
+    /// # Errors
+    /// As [`Draft::write`].
+    fn seal(self) -> impl Future<Output = Result<Self::Sealed, SpoolError>> + Send;
+}
+
+/// Complete content, not yet committed. Dropping it leaves nothing behind.
+pub trait SealedDraft: std::fmt::Debug + Send + 'static {
+    /// The id that the message will have.
+    fn id(&self) -> QueueId;
+
+    /// The body section.
+    fn body(&self) -> Arc<dyn ContentSource>;
+}
+
+/// The queue's store.
+pub trait Spool: Clone + Send + Sync + 'static {
+    /// Content on its way in.
+    type Draft: Draft<Sealed = Self::Sealed>;
+    /// Complete content.
+    type Sealed: SealedDraft;
+
+    /// Starts a draft. `declared` is MAIL's SIZE.
+    ///
+    /// # Errors
+    /// [`SpoolError::Busy`] if there is no room for it, [`SpoolError::Poisoned`].
+    fn begin(&self, declared: Option<u64>) -> impl Future<Output = Result<Self::Draft, SpoolError>> + Send;
+
+    /// Queues the message; resolves when it is durable. Dropping the future does not take a queued commit back.
+    ///
+    /// # Errors
+    /// The message is not queued; see [`SpoolError`].
+    fn commit(
+        &self,
+        draft: Self::Sealed,
+        message: NewMessage,
+    ) -> impl Future<Output = Result<QueueId, SpoolError>> + Send;
+
+    /// The queues with recipients that are due at `now` and not leased or held, and when the next one after `now` is
+    /// due. At most 10,000 queues a call, those longest due first.
+    fn ready(&self, now: Timestamp) -> Ready;
+
+    /// Resolves once something has become due earlier than the last [`Spool::ready`] knew: a commit, a release, a
+    /// retry. May also resolve for nothing. One waiter at a time.
+    fn changed(&self) -> impl Future<Output = ()> + Send;
+
+    /// Leases due recipients of `queue`, by due time, at most `messages` messages with at most `recipients` recipients
+    /// each; at most one lease of a recipient is alive. Empty if nothing is due. `ttl` is for engines that outlive
+    /// their clients' processes; the embedded one's leases end with the process.
+    ///
+    /// # Errors
+    /// The store can't be read.
+    fn lease(
+        &self,
+        queue: &QueueKey,
+        now: Timestamp,
+        messages: usize,
+        recipients: usize,
+        ttl: Duration,
+    ) -> impl Future<Output = Result<Vec<Leased>, SpoolError>> + Send;
+
+    /// Prolongs leases and gives the tokens that were still alive.
+    ///
+    /// # Errors
+    /// The store can't be reached.
+    fn renew(
+        &self,
+        tokens: &[LeaseToken],
+        ttl: Duration,
+    ) -> impl Future<Output = Result<Vec<LeaseToken>, SpoolError>> + Send;
+
+    /// The whole content (header block and body section) of a queued message. Reading pins nothing.
+    ///
+    /// # Errors
+    /// [`SpoolError::NotFound`], or the store can't be read.
+    fn open(&self, id: QueueId) -> impl Future<Output = Result<Arc<dyn ContentSource>, SpoolError>> + Send;
+
+    /// Applies a settlement; resolves when it is durable. True if the message has ended.
+    ///
+    /// # Errors
+    /// [`SpoolError::LeaseLost`] if any token is not the newest of its recipient: nothing was changed.
+    fn settle(&self, settlement: Settlement<Self::Sealed>) -> impl Future<Output = Result<bool, SpoolError>> + Send;
+
+    /// Does `action` to every recipient that fits, and says how many there were; resolves when it is durable.
+    ///
+    /// # Errors
+    /// See [`SpoolError`].
+    fn admin(&self, filter: &Filter, action: Action) -> impl Future<Output = Result<u64, SpoolError>> + Send;
+
+    /// Recipients that fit, by id, after `after`, at most `limit`.
+    ///
+    /// # Errors
+    /// The store can't be read.
+    fn list(
+        &self,
+        filter: &Filter,
+        after: Option<RecipientId>,
+        limit: usize,
+    ) -> impl Future<Output = Result<Vec<Listed>, SpoolError>> + Send;
+
+    /// How the store is. Cheap.
+    fn health(&self) -> Health;
+
+    /// Figures. Cheap.
+    fn stats(&self) -> Stats;
+}
+
+/// What [`Spool::ready`] found.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Ready {
+    /// Queues with work now, and how many recipients are due in each (counted up to 1,000).
+    pub queues: Vec<(QueueKey, usize)>,
+    /// When to look again if nothing changes before.
+    pub next_due: Option<Timestamp>,
+}
+
+/// Durable state in namespaces. Facts are also written inside [`Spool::commit`] and [`Spool::settle`].
+///
+/// | namespace | shared between nodes of one queue? |
+/// |---|---|
+/// | `plugin/NAME` | shared |
+/// | `node/…` | per node |
+pub trait Facts: Clone + Send + Sync + 'static {
+    /// The value, unless it has expired at `now`.
+    ///
+    /// # Errors
+    /// The store can't be read.
+    fn get(
+        &self,
+        namespace: &str,
+        key: &[u8],
+        now: Timestamp,
+    ) -> impl Future<Output = Result<Option<Bytes>, SpoolError>> + Send;
+
+    /// Keys that begin with `prefix` and their values, by key, from `after` on, at most `limit`.
+    ///
+    /// # Errors
+    /// The store can't be read.
+    fn scan(
+        &self,
+        namespace: &str,
+        prefix: &[u8],
+        after: Option<&[u8]>,
+        now: Timestamp,
+        limit: usize,
+    ) -> impl Future<Output = Result<Vec<(Vec<u8>, Bytes)>, SpoolError>> + Send;
+
+    /// Writes facts in one transaction; resolves when they are durable.
+    ///
+    /// # Errors
+    /// None of them was written; see [`SpoolError`].
+    fn write(&self, facts: Vec<Fact>) -> impl Future<Output = Result<(), SpoolError>> + Send;
+}
