@@ -7,7 +7,7 @@ mod outcome;
 mod queue_id;
 mod reply;
 
-pub use address::{Address, AddressError};
+pub use address::{Address, AddressError, valid_domain};
 pub use envelope::{BodyType, Envelope, Recipient, ReversePath};
 pub use outcome::{Outcome, Reason, Scope};
 pub use queue_id::{IdGenerator, ParseIdError, QueueId, RecipientId, Seq};

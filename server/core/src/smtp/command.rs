@@ -1,0 +1,262 @@
+//! SMTP commands as a server reads them (RFC 5321 section 4.1.1), one line at a time.
+
+use crate::mail::{Address, AddressError, BodyType, Recipient, ReversePath};
+
+/// A command line that is well-formed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Command {
+    /// EHLO with the client's name.
+    Ehlo(String),
+    /// HELO with the client's name.
+    Helo(String),
+    /// MAIL FROM.
+    Mail(Mail),
+    /// RCPT TO.
+    Rcpt(Recipient),
+    /// DATA.
+    Data,
+    /// RSET.
+    Rset,
+    /// NOOP.
+    Noop,
+    /// VRFY.
+    Vrfy,
+    /// HELP.
+    Help,
+    /// QUIT.
+    Quit,
+}
+
+/// MAIL FROM with its parameters.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mail {
+    /// The path between the angle brackets.
+    pub reverse_path: ReversePath,
+    /// SIZE (RFC 1870), in octets.
+    pub size: Option<u64>,
+    /// BODY (RFC 6152).
+    pub body: BodyType,
+    /// SMTPUTF8 (RFC 6531).
+    pub smtputf8: bool,
+}
+
+/// Why a command line is refused.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum CommandError {
+    /// Not a command of SMTP. 500.
+    #[error("Command not recognized")]
+    Unknown,
+    /// A command of SMTP that this server does not have. 502.
+    #[error("Command not implemented")]
+    NotImplemented,
+    /// Arguments missing or malformed; the text is the syntax. 501.
+    #[error("Syntax: {0}")]
+    Syntax(&'static str),
+    /// The reverse-path is not an address. 501 5.1.7.
+    #[error("The sender address is not valid: {0}")]
+    Sender(AddressError),
+    /// The forward-path is not an address. 501 5.1.3.
+    #[error("The recipient address is not valid: {0}")]
+    Recipient(AddressError),
+    /// A parameter is known and its value is not. 501 5.5.4.
+    #[error("The value of {0} is not valid")]
+    Value(&'static str),
+    /// A parameter of no extension that was offered. 555 5.5.4.
+    #[error("The parameter {0} is not supported")]
+    Parameter(String),
+    /// Non-ASCII where SMTPUTF8 was not asked for. 553 5.6.7.
+    #[error("The address needs SMTPUTF8")]
+    NeedsUtf8,
+}
+
+const MAIL_SYNTAX: &str = "MAIL FROM:<reverse-path> [parameters]";
+const RCPT_SYNTAX: &str = "RCPT TO:<forward-path> [parameters]";
+
+impl Command {
+    /// Parses a command line without its line end. `smtputf8` says whether the transaction is one with SMTPUTF8
+    /// (matters for RCPT only; MAIL brings the parameter along).
+    ///
+    /// # Errors
+    /// See [`CommandError`].
+    pub fn parse(line: &[u8], smtputf8: bool) -> Result<Self, CommandError> {
+        let text = std::str::from_utf8(line).map_err(|_| CommandError::Unknown)?;
+        if text.chars().any(char::is_control) {
+            return Err(CommandError::Unknown);
+        }
+        let (verb, rest) = text.split_once(' ').unwrap_or((text, ""));
+        let argument = rest.trim();
+        match verb.to_ascii_uppercase().as_str() {
+            "EHLO" => client_name(argument, "EHLO domain").map(Self::Ehlo),
+            "HELO" => client_name(argument, "HELO domain").map(Self::Helo),
+            "MAIL" => mail(argument),
+            "RCPT" => rcpt(argument, smtputf8),
+            "DATA" => bare(argument, Self::Data, "DATA"),
+            "RSET" => bare(argument, Self::Rset, "RSET"),
+            "QUIT" => bare(argument, Self::Quit, "QUIT"),
+            "NOOP" => Ok(Self::Noop),
+            "VRFY" if argument.is_empty() => Err(CommandError::Syntax("VRFY string")),
+            "VRFY" => Ok(Self::Vrfy),
+            "HELP" => Ok(Self::Help),
+            "EXPN" | "TURN" | "ETRN" | "ATRN" | "SEND" | "SOML" | "SAML" | "STARTTLS" | "AUTH" | "BDAT" | "BURL"
+            | "LHLO" => Err(CommandError::NotImplemented),
+            _ => Err(CommandError::Unknown),
+        }
+    }
+}
+
+fn bare(argument: &str, command: Command, syntax: &'static str) -> Result<Command, CommandError> {
+    if argument.is_empty() { Ok(command) } else { Err(CommandError::Syntax(syntax)) }
+}
+
+/// The name goes into Received and the log: characters that mean something there are refused, odd names are not.
+fn client_name(argument: &str, syntax: &'static str) -> Result<String, CommandError> {
+    let harmless =
+        |c: char| c.is_ascii_alphanumeric() || ".-_:[]".contains(c) || (!c.is_ascii() && c.is_alphanumeric());
+    if argument.is_empty() || argument.len() > 255 || !argument.chars().all(harmless) {
+        return Err(CommandError::Syntax(syntax));
+    }
+    Ok(argument.to_owned())
+}
+
+/// Splits `FROM:<path> parameters` into path and parameters. A space after the colon is let pass, as Postfix does.
+fn path<'a>(argument: &'a str, keyword: &str, syntax: &'static str) -> Result<(&'a str, &'a str), CommandError> {
+    let wrong = CommandError::Syntax(syntax);
+    let Some((word, rest)) = argument.split_once(':') else { return Err(wrong) };
+    if !word.trim_end().eq_ignore_ascii_case(keyword) {
+        return Err(wrong);
+    }
+    let Some(inside) = rest.trim_start().strip_prefix('<') else { return Err(wrong) };
+    let Some(end) = end_of_path(inside) else { return Err(wrong) };
+    let parameters = &inside[end + 1..];
+    if !parameters.is_empty() && !parameters.starts_with(' ') {
+        return Err(wrong);
+    }
+    Ok((without_source_route(&inside[..end]), parameters))
+}
+
+/// Index of the `>` that ends the path: the first outside a quoted string.
+fn end_of_path(inside: &str) -> Option<usize> {
+    let (mut quoted, mut escaped) = (false, false);
+    for (index, byte) in inside.bytes().enumerate() {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' if quoted => escaped = true,
+            b'"' => quoted = !quoted,
+            b'>' if !quoted => return Some(index),
+            _ => {}
+        }
+    }
+    None
+}
+
+/// `@a,@b:user@c` is `user@c`: source routes are to be ignored (RFC 5321 appendix C).
+fn without_source_route(path: &str) -> &str {
+    if path.starts_with('@') { path.split_once(':').map_or(path, |(_, mailbox)| mailbox) } else { path }
+}
+
+fn mail(argument: &str) -> Result<Command, CommandError> {
+    let (path, parameters) = path(argument, "FROM", MAIL_SYNTAX)?;
+    let reverse_path = match path {
+        "" => ReversePath::Null,
+        path => ReversePath::Path(Address::parse(path).map_err(CommandError::Sender)?),
+    };
+    let mut mail = Mail { reverse_path, size: None, body: BodyType::SevenBit, smtputf8: false };
+    for parameter in parameters.split(' ').filter(|p| !p.is_empty()) {
+        let (key, value) = parameter.split_once('=').map_or((parameter, None), |(key, value)| (key, Some(value)));
+        match (key.to_ascii_uppercase().as_str(), value) {
+            ("SIZE", Some(digits)) if digits.len() <= 20 && digits.bytes().all(|b| b.is_ascii_digit()) => {
+                mail.size = Some(digits.parse().map_err(|_| CommandError::Value("SIZE"))?);
+            }
+            ("SIZE", _) => return Err(CommandError::Value("SIZE")),
+            ("BODY", Some(kind)) if kind.eq_ignore_ascii_case("7BIT") => mail.body = BodyType::SevenBit,
+            ("BODY", Some(kind)) if kind.eq_ignore_ascii_case("8BITMIME") => mail.body = BodyType::EightBit,
+            ("BODY", _) => return Err(CommandError::Value("BODY")),
+            ("SMTPUTF8", None) => mail.smtputf8 = true,
+            ("SMTPUTF8", Some(_)) => return Err(CommandError::Value("SMTPUTF8")),
+            _ => return Err(CommandError::Parameter(shortened(key))),
+        }
+    }
+    match &mail.reverse_path {
+        ReversePath::Path(address) if address.is_international() && !mail.smtputf8 => Err(CommandError::NeedsUtf8),
+        _ => Ok(Command::Mail(mail)),
+    }
+}
+
+fn rcpt(argument: &str, smtputf8: bool) -> Result<Command, CommandError> {
+    let (path, parameters) = path(argument, "TO", RCPT_SYNTAX)?;
+    let address = Address::parse(path).map_err(CommandError::Recipient)?;
+    if let Some(parameter) = parameters.split(' ').find(|p| !p.is_empty()) {
+        let key = parameter.split_once('=').map_or(parameter, |(key, _)| key);
+        return Err(CommandError::Parameter(shortened(key)));
+    }
+    if address.is_international() && !smtputf8 {
+        return Err(CommandError::NeedsUtf8);
+    }
+    Ok(Command::Rcpt(Recipient::new(address)))
+}
+
+/// What goes back to the client in an error text.
+fn shortened(key: &str) -> String {
+    key.chars().take(40).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn path_of(line: &str) -> Result<String, CommandError> {
+        Command::parse(line.as_bytes(), true).map(|command| match command {
+            Command::Mail(mail) => mail.reverse_path.as_str().to_owned(),
+            Command::Rcpt(recipient) => recipient.address.as_str().to_owned(),
+            other => format!("{other:?}"),
+        })
+    }
+
+    #[test]
+    fn paths() {
+        let check = |line: &str, expected: &str| assert_eq!(path_of(line).as_deref(), Ok(expected), "{line}");
+        check("MAIL FROM:<a@b.example>", "a@b.example");
+        check("mail from: <a@b.example> size=10 BODY=8BITMIME", "a@b.example");
+        check("MAIL FROM:<>", "");
+        check("RCPT TO:<\"a> b\"@c.example>", "\"a> b\"@c.example");
+        check("RCPT TO:<\"a@evil x\"@good.example>", "\"a@evil x\"@good.example");
+        check("RCPT TO:<@r1.example,@r2.example:a@b.example>", "a@b.example");
+        check("RCPT TO:<jõe@näide.ee>", "jõe@näide.ee");
+    }
+
+    #[test]
+    fn parameters() {
+        let line = b"MAIL FROM:<a@b> SIZE=1234 BODY=8BITMIME SMTPUTF8";
+        let Ok(Command::Mail(mail)) = Command::parse(line, false) else { panic!("not MAIL") };
+        assert_eq!((mail.size, mail.body, mail.smtputf8), (Some(1234), BodyType::EightBit, true));
+    }
+
+    #[test]
+    fn refusals() {
+        use CommandError::*;
+        let check = |line: &str, expected: CommandError| {
+            assert_eq!(Command::parse(line.as_bytes(), false), Err(expected), "{line}");
+        };
+        check("", Unknown);
+        check("GET / HTTP/1.1", Unknown);
+        check("MAIL FROM:<a@b>\rRCPT TO:<v@w>", Unknown);
+        check("STARTTLS", NotImplemented);
+        check("DATA now", Syntax("DATA"));
+        check("EHLO", Syntax("EHLO domain"));
+        check("EHLO a b", Syntax("EHLO domain"));
+        check("EHLO (x)", Syntax("EHLO domain"));
+        check("MAIL TO:<a@b>", Syntax(MAIL_SYNTAX));
+        check("MAIL FROM:a@b", Syntax(MAIL_SYNTAX));
+        check("MAIL FROM:<a@b", Syntax(MAIL_SYNTAX));
+        check("MAIL FROM:<a@b>SIZE=1", Syntax(MAIL_SYNTAX));
+        check("MAIL FROM:<a>", Sender(AddressError::NoDomain));
+        check("MAIL FROM:<a@b> SIZE=-1", Value("SIZE"));
+        check("MAIL FROM:<a@b> SIZE=99999999999999999999", Value("SIZE"));
+        check("MAIL FROM:<a@b> BODY=BINARYMIME", Value("BODY"));
+        check("MAIL FROM:<a@b> FOO=1", Parameter("FOO".into()));
+        check("MAIL FROM:<jõe@b>", NeedsUtf8);
+        check("RCPT TO:<>", Recipient(AddressError::NoDomain));
+        check("RCPT TO:<a@b> NOTIFY=NEVER", Parameter("NOTIFY".into()));
+        check("RCPT TO:<jõe@b>", NeedsUtf8);
+    }
+}

@@ -1,0 +1,398 @@
+//! The server's side of an SMTP session as a state machine (RFC 5321, RFC 2920 PIPELINING, RFC 1870 SIZE, RFC 6152
+//! 8BITMIME, RFC 6531 SMTPUTF8, RFC 2034 ENHANCEDSTATUSCODES).
+//!
+//! The driver feeds input to [`Server::poll`] and acts on the [`Event`]s; events that ask for a decision are answered
+//! with [`Server::answer`] before the next poll. Replies gather in [`Server::take_output`] and go out when there is no
+//! more input, so that a pipelined group costs one write.
+
+use super::command::{Command, CommandError, Mail};
+use super::data::{ContentFault, DataDecoder, Decoded};
+use crate::hook::Protocol;
+use crate::mail::{EnhancedCode, Recipient, Reply};
+use bytes::{Buf, Bytes, BytesMut};
+use std::time::Duration;
+
+/// Longest command line in octets. RFC 5321 section 4.5.3.1.4 asks for 512, extensions for some more.
+pub const MAX_COMMAND_LINE: usize = 2048;
+/// How long a server waits for a command or a piece of content (RFC 5321 section 4.5.3.2.7).
+pub const COMMAND_TIMEOUT: Duration = Duration::from_secs(300);
+
+/// What one session may do.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// Largest content, in octets.
+    pub max_size: u64,
+    /// Most recipients of one transaction; RFC 5321 section 4.5.3.1.8 asks for at least 100.
+    pub max_recipients: usize,
+    /// Longest line of content, in octets without the line end.
+    pub max_line: usize,
+    /// After so many commands that were refused the session is ended.
+    pub max_errors: usize,
+}
+
+/// What the driver is to do next.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// Send the output, then read more input.
+    Input,
+    /// The client said who it is.
+    Hello {
+        /// EHLO or HELO.
+        protocol: Protocol,
+        /// What it calls itself.
+        name: String,
+    },
+    /// A transaction begins. To be answered.
+    Mail(Mail),
+    /// One more recipient. To be answered.
+    Rcpt(Recipient),
+    /// Content is about to come. To be answered; 354 lets it come.
+    Data,
+    /// A piece of content.
+    Content(Bytes),
+    /// The content is complete and well-formed. To be answered.
+    ContentEnd,
+    /// The transaction is over without a message: RSET, a new EHLO or content at fault. Not to be answered.
+    Abort,
+    /// Send the output and close the connection.
+    Close,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    /// Before EHLO or HELO.
+    Fresh,
+    /// Between transactions.
+    Ready,
+    /// MAIL was taken.
+    Mail,
+    /// At least one RCPT was taken.
+    Rcpt,
+    /// After 354.
+    Content,
+    /// Nothing more is read.
+    Closed,
+}
+
+/// Which event waits for its answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Asked {
+    Mail,
+    Rcpt,
+    Data,
+    ContentEnd,
+}
+
+/// One session, from greeting to QUIT.
+#[derive(Debug)]
+pub struct Server {
+    hostname: String,
+    limits: Limits,
+    state: State,
+    asked: Option<Asked>,
+    out: Vec<u8>,
+    errors: usize,
+    recipients: usize,
+    smtputf8: bool,
+    decoder: DataDecoder,
+    size: u64,
+    /// The rest of a command line that was too long is skipped.
+    skipping: bool,
+}
+
+impl Server {
+    /// A session whose greeting is in the output.
+    #[must_use]
+    pub fn new(hostname: &str, limits: Limits) -> Self {
+        let mut server = Self {
+            hostname: hostname.to_owned(),
+            state: State::Fresh,
+            asked: None,
+            out: Vec::with_capacity(256),
+            errors: 0,
+            recipients: 0,
+            smtputf8: false,
+            decoder: DataDecoder::new(limits.max_line),
+            size: 0,
+            skipping: false,
+            limits,
+        };
+        server.reply(&Reply::plain(220, format!("{hostname} ESMTP Postern")));
+        server
+    }
+
+    /// What is to be sent, taken out.
+    pub fn take_output(&mut self) -> Vec<u8> {
+        std::mem::take(&mut self.out)
+    }
+
+    /// Is there something to be sent?
+    #[must_use]
+    pub fn has_output(&self) -> bool {
+        !self.out.is_empty()
+    }
+
+    /// Ends the session with a reply of the server's own: a time limit, a shutdown.
+    pub fn close(&mut self, reply: &Reply) {
+        self.reply(reply);
+        self.state = State::Closed;
+    }
+
+    /// Is content on its way in?
+    #[must_use]
+    pub fn in_content(&self) -> bool {
+        self.state == State::Content
+    }
+
+    /// Is a transaction open?
+    #[must_use]
+    pub fn in_transaction(&self) -> bool {
+        !matches!(self.state, State::Fresh | State::Ready | State::Closed)
+    }
+
+    /// Takes what it can off the front of `input` and says what to do.
+    pub fn poll(&mut self, input: &mut BytesMut) -> Event {
+        debug_assert!(self.asked.is_none(), "the last event was not answered");
+        loop {
+            let event = match self.state {
+                State::Closed => Some(Event::Close),
+                State::Content => self.content(input),
+                _ => match self.line(input) {
+                    Some(line) => self.command(&line),
+                    None => Some(Event::Input),
+                },
+            };
+            if let Some(event) = event {
+                return event;
+            }
+        }
+    }
+
+    /// Answers the event that asked for it.
+    pub fn answer(&mut self, reply: &Reply) {
+        let Some(asked) = self.asked.take() else {
+            debug_assert!(false, "no event was to be answered");
+            return;
+        };
+        let accepted = matches!(reply.code / 100, 2 | 3);
+        match asked {
+            Asked::Mail if accepted => self.state = State::Mail,
+            Asked::Rcpt if accepted => {
+                self.state = State::Rcpt;
+                self.recipients += 1;
+            }
+            Asked::Data if accepted => {
+                self.state = State::Content;
+                self.decoder = DataDecoder::new(self.limits.max_line);
+                self.size = 0;
+            }
+            Asked::ContentEnd => self.reset(),
+            Asked::Mail => self.smtputf8 = false,
+            Asked::Rcpt | Asked::Data => {}
+        }
+        self.reply(reply);
+        if !accepted && asked != Asked::ContentEnd {
+            self.count_error();
+        }
+    }
+
+    /// The next command line without its line end; a line that is not one is answered here.
+    fn line(&mut self, input: &mut BytesMut) -> Option<Bytes> {
+        loop {
+            let Some(end) = memchr::memchr(b'\n', input) else {
+                if input.len() > MAX_COMMAND_LINE {
+                    input.clear();
+                    self.skipping = true;
+                }
+                return None;
+            };
+            if std::mem::take(&mut self.skipping) || end >= MAX_COMMAND_LINE {
+                input.advance(end + 1);
+                self.refuse(500, EnhancedCode(5, 5, 2), "Line too long");
+            } else if end == 0 || input[end - 1] != b'\r' {
+                // A line that a bare LF ends: answered, so that the client need not wait, and never obeyed.
+                input.advance(end + 1);
+                self.refuse(500, EnhancedCode(5, 5, 2), "A line must end with CR LF");
+            } else {
+                let mut line = input.split_to(end + 1).freeze();
+                line.truncate(end - 1);
+                return Some(line);
+            }
+            if self.state == State::Closed {
+                return None;
+            }
+        }
+    }
+
+    fn command(&mut self, line: &[u8]) -> Option<Event> {
+        match Command::parse(line, self.smtputf8) {
+            Ok(Command::Ehlo(name)) => Some(self.hello(Protocol::Esmtp, name)),
+            Ok(Command::Helo(name)) => Some(self.hello(Protocol::Smtp, name)),
+            Ok(Command::Mail(mail)) => self.mail(mail),
+            Ok(Command::Rcpt(recipient)) => self.rcpt(recipient),
+            Ok(Command::Data) => self.data(),
+            Ok(Command::Rset) => {
+                let open = self.in_transaction();
+                self.reset();
+                self.reply(&Reply::new(250, EnhancedCode(2, 0, 0), "Flushed"));
+                open.then_some(Event::Abort)
+            }
+            Ok(Command::Noop) => self.reply_to(250, EnhancedCode(2, 0, 0), "OK"),
+            Ok(Command::Vrfy) => {
+                self.reply_to(252, EnhancedCode(2, 5, 0), "Not verified here; send some mail, and it will be tried")
+            }
+            Ok(Command::Help) => self.reply_to(
+                214,
+                EnhancedCode(2, 0, 0),
+                "EHLO HELO MAIL RCPT DATA RSET NOOP VRFY HELP QUIT (RFC 5321)",
+            ),
+            Ok(Command::Quit) => {
+                self.close(&Reply::new(221, EnhancedCode(2, 0, 0), format!("{} closes the connection", self.hostname)));
+                None
+            }
+            Err(error) => {
+                let (code, enhanced) = codes(&error);
+                self.refuse(code, enhanced, error.to_string());
+                None
+            }
+        }
+    }
+
+    fn hello(&mut self, protocol: Protocol, name: String) -> Event {
+        self.reset();
+        self.state = State::Ready;
+        let text = match protocol {
+            Protocol::Smtp => self.hostname.clone(),
+            Protocol::Esmtp => format!(
+                "{}\nPIPELINING\nSIZE {}\n8BITMIME\nSMTPUTF8\nENHANCEDSTATUSCODES\nHELP",
+                self.hostname, self.limits.max_size
+            ),
+        };
+        self.reply(&Reply::plain(250, text));
+        Event::Hello { protocol, name }
+    }
+
+    fn mail(&mut self, mail: Mail) -> Option<Event> {
+        match self.state {
+            State::Fresh => self.refuse(503, EnhancedCode(5, 5, 1), "Say EHLO first"),
+            State::Ready if mail.size.is_some_and(|size| size > self.limits.max_size) => {
+                self.refuse(552, EnhancedCode(5, 3, 4), self.too_large());
+            }
+            State::Ready => {
+                self.smtputf8 = mail.smtputf8;
+                self.asked = Some(Asked::Mail);
+                return Some(Event::Mail(mail));
+            }
+            _ => self.refuse(503, EnhancedCode(5, 5, 1), "A transaction is open already"),
+        }
+        None
+    }
+
+    fn rcpt(&mut self, recipient: Recipient) -> Option<Event> {
+        if !self.in_transaction() {
+            self.refuse(503, EnhancedCode(5, 5, 1), "MAIL comes first");
+        } else if self.recipients >= self.limits.max_recipients {
+            // Not counted as an error: RFC 5321 section 4.5.3.1.10 has the client send the rest later.
+            self.reply(&Reply::new(452, EnhancedCode(4, 5, 3), "Too many recipients"));
+        } else {
+            self.asked = Some(Asked::Rcpt);
+            return Some(Event::Rcpt(recipient));
+        }
+        None
+    }
+
+    fn data(&mut self) -> Option<Event> {
+        match self.state {
+            State::Rcpt => {
+                self.asked = Some(Asked::Data);
+                return Some(Event::Data);
+            }
+            State::Mail => self.refuse(554, EnhancedCode(5, 5, 1), "No valid recipients"),
+            _ => self.refuse(503, EnhancedCode(5, 5, 1), "MAIL and RCPT come first"),
+        }
+        None
+    }
+
+    fn content(&mut self, input: &mut BytesMut) -> Option<Event> {
+        match self.decoder.decode(input) {
+            Decoded::More => Some(Event::Input),
+            Decoded::Content(piece) => {
+                self.size += piece.len() as u64;
+                let wanted = self.size <= self.limits.max_size && self.decoder.fault().is_none();
+                wanted.then_some(Event::Content(piece))
+            }
+            Decoded::End => match self.content_refusal() {
+                None => {
+                    self.asked = Some(Asked::ContentEnd);
+                    Some(Event::ContentEnd)
+                }
+                Some(reply) => {
+                    self.reset();
+                    self.reply(&reply);
+                    self.count_error();
+                    Some(Event::Abort)
+                }
+            },
+        }
+    }
+
+    fn content_refusal(&self) -> Option<Reply> {
+        let text = match self.decoder.fault() {
+            Some(ContentFault::BareLineEnd) => "The message has a bare CR or LF; lines must end with CR LF",
+            Some(ContentFault::Nul) => "The message has a NUL octet",
+            Some(ContentFault::LongLine) => "The message has a line that is too long",
+            None if self.size > self.limits.max_size => {
+                return Some(Reply::new(552, EnhancedCode(5, 3, 4), self.too_large()));
+            }
+            None => return None,
+        };
+        Some(Reply::new(550, EnhancedCode(5, 6, 0), text))
+    }
+
+    fn too_large(&self) -> String {
+        format!("The message is larger than {} octets", self.limits.max_size)
+    }
+
+    /// Back to between transactions, or to before EHLO.
+    fn reset(&mut self) {
+        if self.state != State::Fresh {
+            self.state = State::Ready;
+        }
+        self.recipients = 0;
+        self.smtputf8 = false;
+    }
+
+    fn reply_to(&mut self, code: u16, enhanced: EnhancedCode, text: &str) -> Option<Event> {
+        self.reply(&Reply::new(code, enhanced, text));
+        None
+    }
+
+    fn reply(&mut self, reply: &Reply) {
+        reply.write_to(&mut self.out);
+    }
+
+    fn refuse(&mut self, code: u16, enhanced: EnhancedCode, text: impl Into<String>) {
+        self.reply(&Reply::new(code, enhanced, text));
+        self.count_error();
+    }
+
+    fn count_error(&mut self) {
+        self.errors += 1;
+        if self.errors >= self.limits.max_errors && self.state != State::Closed {
+            self.close(&Reply::new(421, EnhancedCode(4, 7, 0), format!("{} too many errors", self.hostname)));
+        }
+    }
+}
+
+fn codes(error: &CommandError) -> (u16, EnhancedCode) {
+    match error {
+        CommandError::Unknown => (500, EnhancedCode(5, 5, 1)),
+        CommandError::NotImplemented => (502, EnhancedCode(5, 5, 1)),
+        CommandError::Syntax(_) => (501, EnhancedCode(5, 5, 4)),
+        CommandError::Sender(_) => (501, EnhancedCode(5, 1, 7)),
+        CommandError::Recipient(_) => (501, EnhancedCode(5, 1, 3)),
+        CommandError::Value(_) => (501, EnhancedCode(5, 5, 4)),
+        CommandError::Parameter(_) => (555, EnhancedCode(5, 5, 4)),
+        CommandError::NeedsUtf8 => (553, EnhancedCode(5, 6, 7)),
+    }
+}

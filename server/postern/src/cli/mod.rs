@@ -1,0 +1,100 @@
+//! The command line: arguments, exit codes, printing; one file per command.
+//!
+//! Exit codes: 0 fine, 1 failed, 2 usage (a config that can't be used counts as failed).
+
+mod check;
+#[cfg(feature = "plugins")]
+pub mod plugin_build;
+mod queue;
+mod run;
+pub mod sink;
+
+use crate::config::{Config, ConfigError};
+use clap::{Args, Parser, Subcommand};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// An outbound mail server whose behaviour lives in sandboxed WebAssembly plugins.
+#[derive(Debug, Parser)]
+#[command(name = "postern", version, propagate_version = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the server in the foreground
+    Run(run::RunArgs),
+    /// Check config and plugins, and print the config in effect
+    Check(check::CheckArgs),
+    /// Look at the queue of the running server
+    #[command(subcommand)]
+    Queue(queue::QueueCommand),
+    /// Take mail and keep or print it, for demos and tests
+    Sink(sink::SinkOptions),
+    /// Tools for plugin authors
+    #[cfg(feature = "plugins")]
+    #[command(subcommand)]
+    Plugin(PluginCommand),
+}
+
+#[cfg(feature = "plugins")]
+#[derive(Debug, Subcommand)]
+enum PluginCommand {
+    /// Build the plugin in DIR into DIR/<name>.wasm
+    Build {
+        /// Folders of plugins
+        #[arg(required = true)]
+        dir: Vec<PathBuf>,
+    },
+}
+
+/// Which config.
+#[derive(Debug, Args)]
+struct ConfigArgs {
+    /// Config file; may be repeated, later files override single keys [default: postern.toml, /etc/postern/postern.toml]
+    #[arg(short, long = "config", value_name = "FILE")]
+    config: Vec<PathBuf>,
+}
+
+impl ConfigArgs {
+    fn load(&self) -> Result<Config, ConfigError> {
+        Config::load(&self.config, std::env::vars())
+    }
+}
+
+/// Parses the arguments and runs the command.
+#[must_use]
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let result = match cli.command {
+        Command::Run(args) => run::run(&args),
+        Command::Check(args) => check::run(&args),
+        Command::Queue(command) => queue::run(&command),
+        Command::Sink(options) => run::blocking(sink::run(options, run::stop_signal())),
+        #[cfg(feature = "plugins")]
+        Command::Plugin(PluginCommand::Build { dir }) => dir.iter().try_for_each(|dir| {
+            println_path(&plugin_build::build(dir)?);
+            Ok(())
+        }),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            complain(&error);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+#[allow(clippy::print_stderr, reason = "this is where errors meet the operator")]
+fn complain(error: &anyhow::Error) {
+    eprintln!("postern: {error:#}");
+}
+
+#[cfg(feature = "plugins")]
+#[allow(clippy::print_stdout, reason = "the result of the command")]
+fn println_path(path: &std::path::Path) {
+    println!("{}", path.display());
+}

@@ -1,0 +1,161 @@
+//! The config: as written ([`Written`], one struct a section, owned by the module it is for) and as used ([`Config`]).
+//!
+//! Every key has a default. Unknown keys are errors that name file, line and near miss.
+
+mod layers;
+mod units;
+
+pub use layers::ENV_PREFIX;
+pub use units::{Size, Span};
+
+use crate::http::HttpSection;
+use crate::observe::LogSection;
+use crate::receive::ListenerSection;
+use crate::relay::{DsnSection, PluginSection, QueueSection, ZoneSection};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+/// Files that are read if none is named, the first that exists.
+const DEFAULT_FILES: [&str; 2] = ["postern.toml", "/etc/postern/postern.toml"];
+
+/// Why there is no config. `Display` is made for the operator's eyes, lines and all.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// A file can't be read.
+    #[error("{}: {source}", .file.display())]
+    Read {
+        /// The file.
+        file: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// A file is wrong; the message names the line.
+    #[error("{}: {message}", .file.display())]
+    File {
+        /// The file.
+        file: PathBuf,
+        /// What is wrong with it.
+        message: String,
+    },
+    /// An environment variable is wrong.
+    #[error("environment variable {name}: {message}")]
+    Env {
+        /// The variable.
+        name: String,
+        /// What is wrong with it.
+        message: String,
+    },
+    /// The layers are right each for itself, and don't fit together.
+    #[error("{0}")]
+    Merged(String),
+    /// A value makes no sense. The text begins with its key.
+    #[error("{0}")]
+    Value(String),
+}
+
+/// The config as written, at its defaults where nothing is written.
+#[derive(Clone, Debug, Default, Deserialize, Serialize, PartialEq)]
+#[serde(deny_unknown_fields, default)]
+pub struct Written {
+    /// What the server calls itself; empty: the machine's name.
+    pub hostname: String,
+    /// Folder of the queue and the control socket.
+    pub data_dir: DataDir,
+    /// `[queue]`
+    pub queue: QueueSection,
+    /// `[listener.NAME]`
+    pub listener: BTreeMap<String, ListenerSection>,
+    /// `[http]`
+    pub http: HttpSection,
+    /// `[zone.NAME]`
+    pub zone: BTreeMap<String, ZoneSection>,
+    /// `[dsn]`
+    pub dsn: DsnSection,
+    /// `[[plugin]]`
+    pub plugin: Vec<PluginSection>,
+    /// `[log]`
+    pub log: LogSection,
+}
+
+/// The folder of everything durable; `data` by default.
+#[derive(Clone, Debug, Deserialize, Serialize, PartialEq)]
+#[serde(transparent)]
+pub struct DataDir(pub PathBuf);
+
+impl Default for DataDir {
+    fn default() -> Self {
+        Self(PathBuf::from("data"))
+    }
+}
+
+/// The config as used: merged, with defaults filled in and values checked.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Everything, for `check` to print.
+    pub written: Written,
+    /// What the server calls itself.
+    pub hostname: String,
+    /// Listeners that are enabled.
+    pub listeners: Vec<crate::receive::Listener>,
+    /// Zones that are enabled.
+    pub zones: Vec<postern_core::zone::Zone>,
+    /// Who DSNs are from.
+    pub dsn: crate::relay::DsnSender,
+}
+
+impl Config {
+    /// Reads the files (or the first default one that exists) and the environment.
+    ///
+    /// # Errors
+    /// The first mistake found, with its place; see [`ConfigError`].
+    pub fn load(files: &[PathBuf], env: impl Iterator<Item = (String, String)>) -> Result<Self, ConfigError> {
+        let mut files = files.to_vec();
+        if files.is_empty() {
+            files.extend(DEFAULT_FILES.iter().map(PathBuf::from).find(|file| file.exists()));
+        }
+        let table = layers::read(&files, env)?;
+        let written = Written::deserialize(table).map_err(|error| ConfigError::Merged(error.to_string()))?;
+        Self::check(written)
+    }
+
+    fn check(mut written: Written) -> Result<Self, ConfigError> {
+        written.listener.entry("feeder".into()).or_default();
+        written.zone.entry("default".into()).or_default();
+        if written.hostname.is_empty() {
+            written.hostname = machine_name();
+        }
+        if !postern_core::mail::valid_domain(&written.hostname) {
+            return Err(ConfigError::Value(format!("hostname: `{}` is not a host name", written.hostname)));
+        }
+        let mut listeners = Vec::new();
+        for (name, section) in &mut written.listener {
+            listeners.extend(section.check(name).map_err(ConfigError::Value)?);
+        }
+        let mut zones = Vec::new();
+        for (name, section) in &written.zone {
+            zones.extend(section.check(name, &written.queue).map_err(ConfigError::Value)?);
+        }
+        let dsn = written.dsn.check(&written.hostname).map_err(ConfigError::Value)?;
+        let mut names = std::collections::BTreeSet::new();
+        for plugin in &written.plugin {
+            plugin.check().map_err(ConfigError::Value)?;
+            if !names.insert(&plugin.name) {
+                return Err(ConfigError::Value(format!("[[plugin]]: two are named `{}`", plugin.name)));
+            }
+        }
+        Ok(Self { hostname: written.hostname.clone(), listeners, zones, dsn, written })
+    }
+
+    /// The folder of everything durable.
+    #[must_use]
+    pub fn data_dir(&self) -> &Path {
+        &self.written.data_dir.0
+    }
+}
+
+fn machine_name() -> String {
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    let name = name.trim();
+    if postern_core::mail::valid_domain(name) { name.to_owned() } else { "localhost".to_owned() }
+}

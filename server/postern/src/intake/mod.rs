@@ -1,0 +1,301 @@
+//! The one transaction by which every message comes in: envelope, content into a draft, hooks, commit.
+//!
+//! Whoever receives (SMTP now; HTTP, LMTP and the bounce listener later) drives an [`Incoming`]; nobody else commits
+//! messages of clients.
+
+mod session_id;
+
+use crate::observe::delivery_log;
+use crate::spool::{Draft, Health, NewMessage, Origin, SealedDraft, Spool, SpoolError};
+use bytes::Bytes;
+use postern_core::hook::{HookPoint, Hooks, Refusal, Session, Transaction};
+use postern_core::mail::{EnhancedCode, Envelope, QueueId, Recipient, Reply};
+use postern_core::message::{HeaderBlock, HeaderSplitter, Received};
+use postern_core::route::QueueKey;
+use postern_core::smtp::command::Mail;
+use postern_core::time::Timestamp;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Largest header block taken, in octets (Postfix: 102,400).
+const MAX_HEADER: usize = 256 << 10;
+/// A message may be delayed this long at most.
+const MAX_DELAY: Duration = Duration::from_secs(366 * 86_400);
+
+/// Where recipients go: the queue of each, by zone.
+pub trait Router: Send + Sync + 'static {
+    /// The queue for `recipient`; `zone` is a plugin's choice. None if there is no such zone.
+    fn route(&self, recipient: &Recipient, zone: Option<&str>) -> Option<QueueKey>;
+}
+
+/// What all transactions share.
+pub struct Intake<S: Spool> {
+    spool: S,
+    hooks: Arc<dyn Hooks>,
+    router: Arc<dyn Router>,
+    hostname: Arc<str>,
+    clock: fn() -> Timestamp,
+    sessions: session_id::SessionIds,
+}
+
+impl<S: Spool> Intake<S> {
+    /// An intake into `spool`. `hostname` stands in Received and replies.
+    pub fn new(spool: S, hooks: Arc<dyn Hooks>, router: Arc<dyn Router>, hostname: &str, clock: fn() -> Timestamp) -> Self {
+        let sessions = session_id::SessionIds::new(clock());
+        Self { spool, hooks, router, hostname: hostname.into(), clock, sessions }
+    }
+
+    /// What the server calls itself.
+    #[must_use]
+    pub fn hostname(&self) -> &str {
+        &self.hostname
+    }
+
+    /// An id for a new session.
+    #[must_use]
+    pub fn session_id(&self) -> Arc<str> {
+        self.sessions.next()
+    }
+
+    /// Starts a transaction.
+    ///
+    /// # Errors
+    /// The reply to MAIL: the store takes no mail now.
+    pub fn begin(&self, session: &Session, mail: Mail) -> Result<Incoming<S>, Reply> {
+        match self.spool.health() {
+            Health::Ok => {}
+            Health::Full(_) => return Err(no_room()),
+            Health::Poisoned(_) => return Err(local_error()),
+        }
+        let mut envelope = Envelope::new(mail.reverse_path);
+        (envelope.body, envelope.smtputf8) = (mail.body, mail.smtputf8);
+        Ok(Incoming {
+            session: Arc::new(session.clone()),
+            envelope,
+            declared: mail.size,
+            draft: None,
+            splitter: Some(HeaderSplitter::new(MAX_HEADER)),
+            header: Bytes::new(),
+            failed: None,
+        })
+    }
+}
+
+/// One message on its way in. Dropping it leaves nothing behind.
+pub struct Incoming<S: Spool> {
+    session: Arc<Session>,
+    envelope: Envelope,
+    declared: Option<u64>,
+    draft: Option<S::Draft>,
+    splitter: Option<HeaderSplitter>,
+    header: Bytes,
+    failed: Option<Refusal>,
+}
+
+impl<S: Spool> Incoming<S> {
+    /// One more recipient.
+    pub fn add(&mut self, recipient: Recipient) {
+        self.envelope.recipients.push(recipient);
+    }
+
+    /// Content is about to come.
+    ///
+    /// # Errors
+    /// The reply to DATA: there is no room.
+    pub async fn open(&mut self, intake: &Intake<S>) -> Result<(), Reply> {
+        self.draft = Some(intake.spool.begin(self.declared).await.map_err(|error| spool_refusal(&error).reply)?);
+        Ok(())
+    }
+
+    /// A piece of content. What goes wrong is told by [`Incoming::finish`].
+    pub async fn content(&mut self, piece: Bytes) {
+        if self.failed.is_some() {
+            return;
+        }
+        let Some(splitter) = &mut self.splitter else { return self.write(piece).await };
+        match splitter.push(&piece) {
+            Ok(None) => {}
+            Ok(Some((header, section))) => {
+                (self.header, self.splitter) = (header, None);
+                self.write(section).await;
+            }
+            Err(_) => self.failed = Some(header_too_large()),
+        }
+    }
+
+    async fn write(&mut self, piece: Bytes) {
+        let Some(draft) = &mut self.draft else { return };
+        if piece.is_empty() {
+            return;
+        }
+        if let Err(error) = draft.write(piece).await {
+            self.failed = Some(spool_refusal(&error));
+            self.draft = None;
+        }
+    }
+
+    /// The content is complete: runs the hooks and queues the message. Only then is it the server's.
+    ///
+    /// # Errors
+    /// The message was not queued; the reply says why.
+    pub async fn finish(mut self, intake: &Intake<S>) -> Result<QueueId, Refusal> {
+        if let Some(splitter) = self.splitter.take()
+            && self.failed.is_none()
+        {
+            match splitter.finish() {
+                Ok((header, section)) => {
+                    self.header = header;
+                    self.write(section).await;
+                }
+                Err(_) => self.failed = Some(header_too_large()),
+            }
+        }
+        if let Some(refusal) = self.failed {
+            return Err(refusal);
+        }
+        let Some(draft) = self.draft.take() else {
+            return Err(Refusal { reply: local_error(), detail: "content came before its draft".into() });
+        };
+        let sealed = draft.seal().await.map_err(|error| spool_refusal(&error))?;
+        let accepted = (intake.clock)();
+        let (message, sealed) = self.prepare(intake, sealed, accepted).await?;
+        let event = summary(&message, sealed.id(), sealed.body().len());
+        intake.spool.commit(sealed, message).await.map_err(|error| spool_refusal(&error))?;
+        event.log();
+        Ok(event.id)
+    }
+
+    /// Hooks, Received, routes.
+    async fn prepare(
+        self,
+        intake: &Intake<S>,
+        sealed: S::Sealed,
+        accepted: Timestamp,
+    ) -> Result<(NewMessage, S::Sealed), Refusal> {
+        let id = sealed.id();
+        let (mut envelope, mut header, session) = (self.envelope, self.header, self.session);
+        let (mut zone, mut delay) = (None, Duration::ZERO);
+        if intake.hooks.wants(HookPoint::Rewrite) {
+            let mut transaction = Transaction {
+                session: Arc::clone(&session),
+                queue_id: id,
+                envelope,
+                header: HeaderBlock::parse(&header),
+                body: sealed.body(),
+                zone: None,
+                delay: None,
+                attributes: BTreeMap::new(),
+                changes: Vec::new(),
+            };
+            intake.hooks.rewrite(&mut transaction).await?;
+            for change in &transaction.changes {
+                delivery_log::changed(id, &session.id, &change.author, &change.what);
+            }
+            header = transaction.header.to_bytes();
+            (envelope, zone) = (transaction.envelope, transaction.zone);
+            delay = transaction.delay.unwrap_or_default().min(MAX_DELAY);
+        }
+        let queues = routes(intake, &envelope, zone.as_deref())?;
+        let origin = Origin {
+            session: Arc::clone(&session.id),
+            listener: Arc::clone(&session.listener),
+            peer_addr: Some(session.peer_addr),
+            user: session.user.clone(),
+        };
+        let header = with_received(intake, &session, &envelope, id, accepted, &header);
+        let deliver_at = accepted.after(delay);
+        Ok((NewMessage { envelope, header, queues, accepted, deliver_at, origin, facts: Vec::new() }, sealed))
+    }
+}
+
+fn routes<S: Spool>(intake: &Intake<S>, envelope: &Envelope, zone: Option<&str>) -> Result<Vec<QueueKey>, Refusal> {
+    if envelope.recipients.is_empty() {
+        let reply = Reply::new(550, EnhancedCode(5, 1, 0), "The message has no recipients left");
+        return Err(Refusal { reply, detail: "plugins removed every recipient".into() });
+    }
+    let route = |recipient| intake.router.route(recipient, zone);
+    envelope.recipients.iter().map(route).collect::<Option<Vec<_>>>().ok_or_else(|| Refusal {
+        reply: local_error(),
+        detail: format!("a plugin chose the zone `{}`, which does not exist", zone.unwrap_or_default()),
+    })
+}
+
+/// The header block with the server's Received on top.
+fn with_received<S: Spool>(
+    intake: &Intake<S>,
+    session: &Session,
+    envelope: &Envelope,
+    queue_id: QueueId,
+    at: Timestamp,
+    header: &[u8],
+) -> Bytes {
+    let only_recipient = match &envelope.recipients[..] {
+        [one] => Some(&one.address),
+        _ => None,
+    };
+    let mut block = Vec::with_capacity(header.len() + 384);
+    let smtputf8 = envelope.smtputf8;
+    Received { session, hostname: &intake.hostname, queue_id, only_recipient, smtputf8, at }.write_to(&mut block);
+    block.extend_from_slice(header);
+    block.into()
+}
+
+/// What the log says of a message, taken before the commit takes the message away.
+struct Summary {
+    id: QueueId,
+    session: Arc<str>,
+    from: postern_core::mail::ReversePath,
+    to: String,
+    recipients: usize,
+    size: u64,
+    zone: Arc<str>,
+}
+
+fn summary(message: &NewMessage, id: QueueId, section: u64) -> Summary {
+    Summary {
+        id,
+        session: Arc::clone(&message.origin.session),
+        from: message.envelope.reverse_path.clone(),
+        to: message.envelope.recipients.first().map_or(String::new(), |r| r.address.as_str().to_owned()),
+        recipients: message.envelope.recipients.len(),
+        size: message.header.len() as u64 + section,
+        zone: message.queues.first().map_or_else(|| Arc::from(""), |queue| Arc::clone(&queue.zone)),
+    }
+}
+
+impl Summary {
+    fn log(&self) {
+        delivery_log::queued(&delivery_log::Queued {
+            id: self.id,
+            session: &self.session,
+            from: &self.from,
+            to: &self.to,
+            recipients: self.recipients,
+            size: self.size,
+            zone: &self.zone,
+            dsn_for: None,
+        });
+    }
+}
+
+fn no_room() -> Reply {
+    Reply::new(452, EnhancedCode(4, 3, 1), "Not enough room now, try again later")
+}
+
+fn local_error() -> Reply {
+    Reply::new(451, EnhancedCode(4, 3, 0), "Local error, try again later")
+}
+
+fn header_too_large() -> Refusal {
+    let text = format!("The header is larger than {MAX_HEADER} octets");
+    Refusal { reply: Reply::new(552, EnhancedCode(5, 3, 4), text), detail: String::new() }
+}
+
+fn spool_refusal(error: &SpoolError) -> Refusal {
+    let reply = match error {
+        SpoolError::Busy(_) => no_room(),
+        _ => local_error(),
+    };
+    Refusal { reply, detail: error.to_string() }
+}

@@ -1,0 +1,91 @@
+//! What the server tells about itself: the log, and in it the delivery log.
+
+pub mod delivery_log;
+
+use serde::{Deserialize, Serialize};
+use std::io::{BufWriter, Write};
+use tracing_appender::non_blocking::{NonBlockingBuilder, WorkerGuard};
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::fmt::MakeWriter;
+
+/// `[log]`
+#[derive(Clone, Debug, Default, Deserialize, Serialize, PartialEq)]
+#[serde(deny_unknown_fields, default)]
+pub struct LogSection {
+    /// For people or for machines.
+    pub format: Format,
+    /// The least level that is written.
+    pub level: Level,
+}
+
+/// How a log line looks.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Serialize, PartialEq, Eq)]
+#[serde(rename_all = "lowercase")]
+pub enum Format {
+    /// `2026-11-23T10:00:00Z INFO QUEUED id=…`
+    #[default]
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// How much is written.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Serialize, PartialEq, Eq)]
+#[serde(rename_all = "lowercase")]
+pub enum Level {
+    /// What an operator must look at.
+    Error,
+    /// What an operator should look at.
+    Warn,
+    /// The life of each message.
+    #[default]
+    Info,
+    /// For finding faults.
+    Debug,
+    /// Everything.
+    Trace,
+}
+
+impl Level {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Error => "error",
+            Self::Warn => "warn",
+            Self::Info => "info",
+            Self::Debug => "debug",
+            Self::Trace => "trace",
+        }
+    }
+}
+
+/// Starts the log on standard output, written by a thread of its own in large pieces. What is still to be written goes
+/// out when the guard is dropped. No line is dropped: a reader that stalls stalls the server.
+#[must_use]
+pub fn start(section: &LogSection) -> WorkerGuard {
+    let (writer, guard) = NonBlockingBuilder::default().lossy(false).finish(BufWriter::with_capacity(64 << 10, Stdout));
+    let filter = EnvFilter::new(format!("{},wasmtime=warn,cranelift=warn,hyper=warn", section.level.name()));
+    subscribe(section.format, filter, writer);
+    guard
+}
+
+fn subscribe<W: for<'a> MakeWriter<'a> + Send + Sync + 'static>(format: Format, filter: EnvFilter, writer: W) {
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer).with_target(false).with_ansi(false);
+    // An error says that a log is there already (in tests): that one is as good.
+    let _ = match format {
+        Format::Text => builder.try_init(),
+        Format::Json => builder.json().flatten_event(true).with_current_span(false).try_init(),
+    };
+}
+
+/// Standard output without the line buffer of `std::io::stdout`.
+struct Stdout;
+
+impl Write for Stdout {
+    fn write(&mut self, buffer: &[u8]) -> std::io::Result<usize> {
+        std::io::stdout().lock().write(buffer)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        std::io::stdout().lock().flush()
+    }
+}

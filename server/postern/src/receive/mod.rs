@@ -1,0 +1,88 @@
+//! Listeners over TCP: accept, ask who may submit, drive a session ([`session`]) for each connection.
+//!
+//! It knows sockets and time limits; what SMTP says is `postern_core::smtp::server`'s, what becomes of a message is
+//! [`crate::intake`]'s.
+
+mod section;
+mod session;
+
+pub use section::{Listener, ListenerSection};
+
+use crate::intake::Intake;
+use crate::observe::delivery_log;
+use crate::spool::Spool;
+use postern_core::mail::{EnhancedCode, Reply};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::io::AsyncWriteExt;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Semaphore, watch};
+use tokio::task::JoinSet;
+use tracing::warn;
+
+/// How long a refused client has to take its reply.
+const REFUSAL_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long to wait after accept has failed (no descriptors left) before trying again.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// How long sessions have to end after a stop was asked for.
+const STOP_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Serves one listener until `stop` turns true, then lets transactions in flight finish.
+pub async fn serve<S: Spool>(
+    socket: TcpListener,
+    listener: Arc<Listener>,
+    intake: Arc<Intake<S>>,
+    mut stop: watch::Receiver<bool>,
+) {
+    let slots = Arc::new(Semaphore::new(listener.max_sessions));
+    let mut sessions = JoinSet::new();
+    loop {
+        let accepted = tokio::select! {
+            accepted = socket.accept() => accepted,
+            _ = stop.wait_for(|stop| *stop) => break,
+        };
+        while sessions.try_join_next().is_some() {}
+        let (stream, peer) = match accepted {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                warn!(listener = %listener.name, %error, "can't accept a connection");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+                continue;
+            }
+        };
+        if !listener.allows(peer.ip()) {
+            let text = format!("{} access denied", intake.hostname());
+            let reply = Reply::new(554, EnhancedCode(5, 7, 1), text);
+            delivery_log::noqueue("-", peer, "CONNECT", &reply, "not in allow_from");
+            sessions.spawn(refuse(stream, reply));
+            continue;
+        }
+        let Ok(slot) = Arc::clone(&slots).try_acquire_owned() else {
+            let text = format!("{} too many connections", intake.hostname());
+            let reply = Reply::new(421, EnhancedCode(4, 7, 0), text);
+            delivery_log::noqueue("-", peer, "CONNECT", &reply, "max_sessions");
+            sessions.spawn(refuse(stream, reply));
+            continue;
+        };
+        let (listener, intake, stop) = (Arc::clone(&listener), Arc::clone(&intake), stop.clone());
+        sessions.spawn(async move {
+            session::run(stream, peer, &listener, &intake, stop).await;
+            drop(slot);
+        });
+    }
+    drop(socket);
+    let all_ended = async { while sessions.join_next().await.is_some() {} };
+    let _ = tokio::time::timeout(STOP_TIMEOUT, all_ended).await;
+    // What is left is cut off with the JoinSet; it was never told 250.
+}
+
+/// The greeting says no, and the connection is closed.
+async fn refuse(mut stream: TcpStream, reply: Reply) {
+    let mut out = Vec::new();
+    reply.write_to(&mut out);
+    let _ = tokio::time::timeout(REFUSAL_TIMEOUT, async {
+        let _ = stream.write_all(&out).await;
+        let _ = stream.shutdown().await;
+    })
+    .await;
+}

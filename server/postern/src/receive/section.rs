@@ -1,0 +1,132 @@
+//! `[listener.NAME]`: as written and as used.
+
+use crate::config::Size;
+use ipnet::IpNet;
+use postern_core::smtp::server::Limits;
+use serde::{Deserialize, Serialize};
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+/// Where listener `feeder` is if nothing is said.
+const FEEDER: &str = "127.0.0.1:2525";
+
+/// `[listener.NAME]`
+#[derive(Clone, Debug, Deserialize, Serialize, PartialEq)]
+#[serde(deny_unknown_fields, default)]
+pub struct ListenerSection {
+    /// Takes part at all.
+    pub enabled: bool,
+    /// Address and port; only `feeder` has a default.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub address: Option<SocketAddr>,
+    /// Who may submit. Everybody else is refused in the greeting.
+    pub allow_from: Vec<IpNet>,
+    /// Largest content.
+    pub max_size: Size,
+    /// Most recipients of one transaction.
+    pub max_recipients: usize,
+    /// Longest line of content.
+    pub max_line: Size,
+    /// Most sessions at once; more are told 421.
+    pub max_sessions: usize,
+    /// After so many refused commands a session is ended.
+    pub max_errors: usize,
+}
+
+impl Default for ListenerSection {
+    fn default() -> Self {
+        Self {
+            enabled: true,
+            address: None,
+            allow_from: [(IpAddr::from([127, 0, 0, 0]), 8), (IpAddr::from(std::net::Ipv6Addr::LOCALHOST), 128)]
+                .into_iter()
+                .filter_map(|(ip, length)| IpNet::new(ip, length).ok())
+                .collect(),
+            max_size: Size(30 << 20),
+            max_recipients: 1000,
+            max_line: Size(64 << 10),
+            max_sessions: 10_000,
+            max_errors: 20,
+        }
+    }
+}
+
+/// A listener as used.
+#[derive(Clone, Debug)]
+pub struct Listener {
+    /// As in `[listener.NAME]`.
+    pub name: Arc<str>,
+    /// Address and port.
+    pub address: SocketAddr,
+    /// Who may submit.
+    pub allow_from: Vec<IpNet>,
+    /// Most sessions at once.
+    pub max_sessions: usize,
+    /// What one session may do.
+    pub limits: Limits,
+}
+
+impl ListenerSection {
+    /// Fills the default address in and checks the values; None if the listener is not enabled.
+    ///
+    /// # Errors
+    /// One line that begins with the key.
+    pub fn check(&mut self, name: &str) -> Result<Option<Listener>, String> {
+        if name == "feeder" && self.address.is_none() {
+            self.address = FEEDER.parse().ok();
+        }
+        if !self.enabled {
+            return Ok(None);
+        }
+        let wrong = |key: &str, text: &str| Err(format!("listener.{name}.{key}: {text}"));
+        let Some(address) = self.address else {
+            return wrong("address", "a listener needs one, such as \"127.0.0.1:2526\"");
+        };
+        if self.max_recipients == 0 || self.max_sessions == 0 || self.max_errors == 0 {
+            return wrong("max_recipients, max_sessions, max_errors", "must be at least 1");
+        }
+        if self.max_line.0 < 998 {
+            return wrong("max_line", "RFC 5321 asks for at least 998");
+        }
+        let limits = Limits {
+            max_size: self.max_size.0,
+            max_recipients: self.max_recipients,
+            max_line: usize::try_from(self.max_line.0).unwrap_or(usize::MAX),
+            max_errors: self.max_errors,
+        };
+        let (name, allow_from) = (name.into(), self.allow_from.clone());
+        Ok(Some(Listener { name, address, allow_from, max_sessions: self.max_sessions, limits }))
+    }
+}
+
+impl Listener {
+    /// May this client submit? `::ffff:127.0.0.1` is 127.0.0.1.
+    #[must_use]
+    pub fn allows(&self, peer: IpAddr) -> bool {
+        let peer = peer.to_canonical();
+        self.allow_from.iter().any(|net| net.contains(&peer))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_loopback_may_submit_by_default() {
+        let listener = ListenerSection::default().check("feeder").unwrap().unwrap();
+        assert_eq!(listener.address, FEEDER.parse().unwrap());
+        for (peer, allowed) in [
+            ("127.0.0.1", true),
+            ("127.9.9.9", true),
+            ("::1", true),
+            ("::ffff:127.0.0.1", true),
+            ("128.0.0.1", false),
+            ("::2", false),
+            ("::ffff:10.0.0.1", false),
+        ] {
+            assert_eq!(listener.allows(peer.parse().unwrap()), allowed, "{peer}");
+        }
+        assert!(ListenerSection::default().check("other").unwrap_err().starts_with("listener.other.address"));
+    }
+}

@@ -1,0 +1,42 @@
+//! From recipient to queue. One zone (`default`) and its smart host so far; the selection order of the zones stands
+//! here when there are rules.
+
+use crate::intake::Router;
+use postern_core::mail::Recipient;
+use postern_core::route::QueueKey;
+use postern_core::zone::Zone;
+use std::collections::HashMap;
+use std::sync::Arc;
+
+/// Name of the zone that takes what no rule gives to another.
+pub const DEFAULT_ZONE: &str = "default";
+
+/// The zones of one generation of the config.
+#[derive(Clone, Debug)]
+pub struct Zones {
+    by_name: Arc<HashMap<Arc<str>, (Arc<Zone>, QueueKey)>>,
+}
+
+impl Zones {
+    /// From the config.
+    #[must_use]
+    pub fn new(zones: &[Zone]) -> Self {
+        let entry = |zone: &Zone| {
+            let key = QueueKey { zone: Arc::clone(&zone.name), destination: zone.smart_host.destination().into() };
+            (Arc::clone(&zone.name), (Arc::new(zone.clone()), key))
+        };
+        Self { by_name: Arc::new(zones.iter().map(entry).collect()) }
+    }
+
+    /// The zone whose policy holds for a queue: its own, or `default` if the config no longer has it.
+    #[must_use]
+    pub fn policy(&self, name: &str) -> Option<&Arc<Zone>> {
+        self.by_name.get(name).or_else(|| self.by_name.get(DEFAULT_ZONE)).map(|(zone, _)| zone)
+    }
+}
+
+impl Router for Zones {
+    fn route(&self, _recipient: &Recipient, zone: Option<&str>) -> Option<QueueKey> {
+        self.by_name.get(zone.unwrap_or(DEFAULT_ZONE)).map(|(_, queue)| queue.clone())
+    }
+}

@@ -1,0 +1,240 @@
+//! From outcomes to the queue: what an attempt did to each recipient becomes one settlement, with the DSN for those
+//! that failed for good, and the lines of the delivery log once it is durable.
+
+use super::DsnSender;
+use super::router::{DEFAULT_ZONE, Zones};
+use crate::intake::Router;
+use crate::observe::delivery_log::{self, About};
+use crate::spool::{Draft, Leased, LeaseToken, NewMessage, Origin, SealedDraft, Settle, Settlement, Spool, SpoolError};
+use bytes::Bytes;
+use postern_core::mail::{
+    EnhancedCode, Envelope, Outcome, QueueId, Reason, Recipient, RecipientId, ReversePath, Scope, Seq,
+};
+use postern_core::message::{ContentSource, HeaderBlock, dsn};
+use postern_core::time::Timestamp;
+use postern_core::zone::Zone;
+use std::sync::Arc;
+
+/// At most this much of a message's header is looked at and quoted in a DSN, in octets.
+const MAX_QUOTED: u64 = 50 << 10;
+
+/// What settling needs besides the outcomes.
+pub struct Settler<S: Spool> {
+    /// Where it is recorded.
+    pub spool: S,
+    /// Where DSNs go.
+    pub zones: Zones,
+    /// Who they are from.
+    pub sender: DsnSender,
+    /// `Reporting-MTA`.
+    pub hostname: Arc<str>,
+    /// The time.
+    pub clock: fn() -> Timestamp,
+}
+
+/// A recipient's fate, decided.
+struct Decided<'a> {
+    token: LeaseToken,
+    attempts: u32,
+    fate: Fate<'a>,
+}
+
+enum Fate<'a> {
+    Delivered(&'a postern_core::mail::Reply),
+    Deferred(&'a Reason, Timestamp),
+    Failed(Reason),
+    /// The attempt said nothing of it.
+    Untouched,
+}
+
+impl<S: Spool> Settler<S> {
+    /// Records what an attempt did. `next_hop` is for the log.
+    ///
+    /// # Errors
+    /// Nothing was recorded; the recipients will be tried again.
+    pub async fn settle(
+        &self,
+        zone: &Zone,
+        leased: &Leased,
+        outcomes: &[(Seq, Outcome)],
+        next_hop: &str,
+    ) -> Result<(), SpoolError> {
+        let now = (self.clock)();
+        let decided: Vec<_> = leased
+            .recipients
+            .iter()
+            .map(|recipient| {
+                let outcome = outcomes.iter().find(|(seq, _)| *seq == recipient.token.recipient.seq).map(|(_, o)| o);
+                let fate = decide(zone, leased, outcome, recipient.attempts + 1, now);
+                Decided { token: recipient.token, attempts: recipient.attempts + 1, fate }
+            })
+            .collect();
+        let dsn = self.dsn(leased, &decided, next_hop, now).await?;
+        let sent = dsn.as_ref().map(|(sealed, message)| (sealed.id(), message.clone(), sealed.body().len()));
+        let settlement = Settlement {
+            message: leased.message.id,
+            outcomes: decided.iter().map(|d| (d.token, d.fate.settle())).collect(),
+            emit: dsn.into_iter().collect(),
+            facts: Vec::new(),
+        };
+        self.spool.settle(settlement).await?;
+        log(leased, &decided, next_hop, sent.is_some());
+        if let Some((id, message, section)) = sent {
+            log_dsn(leased.message.id, id, &message, section);
+        }
+        Ok(())
+    }
+
+    /// The DSN for those that failed for good, if there is to be one.
+    async fn dsn(
+        &self,
+        leased: &Leased,
+        decided: &[Decided<'_>],
+        next_hop: &str,
+        now: Timestamp,
+    ) -> Result<Option<(S::Sealed, NewMessage)>, SpoolError> {
+        let message = &leased.message;
+        let failed: Vec<_> = decided
+            .iter()
+            .filter_map(|d| match &d.fate {
+                Fate::Failed(reason) => Some((&message.envelope.recipients[d.token.recipient.seq.index()].address, reason)),
+                _ => None,
+            })
+            .collect();
+        let ReversePath::Path(return_to) = &message.envelope.reverse_path else { return Ok(None) };
+        if failed.is_empty() {
+            return Ok(None);
+        }
+        let header = self.header(message.id, message.header_len).await?;
+        if !dsn::wanted(&message.envelope, &HeaderBlock::parse(&header)) {
+            return Ok(None);
+        }
+        let recipient = Recipient::new(return_to.clone());
+        // A DSN waits where its zone is no more in `default`; a config without that zone has nowhere to send it.
+        let own_zone = &message.queues[failed_index(decided)].zone;
+        let queue = self.zones.route(&recipient, Some(own_zone)).or_else(|| self.zones.route(&recipient, Some(DEFAULT_ZONE)));
+        let Some(queue) = queue else { return Ok(None) };
+        let mut draft = self.spool.begin(None).await?;
+        let report = dsn::Report {
+            hostname: &self.hostname,
+            from_name: &self.sender.name,
+            from_address: &self.sender.address,
+            to: return_to,
+            dsn_id: draft.id(),
+            queue_id: message.id,
+            arrival: message.accepted,
+            now,
+            failed: &failed,
+            remote_mta: remote_host(next_hop),
+            original_header: &header,
+        };
+        let (block, section) = report.build();
+        draft.write(section).await?;
+        let sealed = draft.seal().await?;
+        let mut envelope = Envelope::new(ReversePath::Null);
+        envelope.smtputf8 = return_to.is_international();
+        envelope.recipients.push(recipient);
+        let new = NewMessage {
+            envelope,
+            header: block,
+            queues: vec![queue],
+            accepted: now,
+            deliver_at: now,
+            origin: Origin { session: "-".into(), listener: "-".into(), peer_addr: None, user: None },
+            facts: Vec::new(),
+        };
+        Ok(Some((sealed, new)))
+    }
+
+    async fn header(&self, id: QueueId, len: u64) -> Result<Bytes, SpoolError> {
+        let content = self.spool.open(id).await?;
+        read(&*content, len.min(MAX_QUOTED)).await.map_err(|error| SpoolError::Corrupt(format!("message {id}: {error}")))
+    }
+}
+
+async fn read(content: &dyn ContentSource, len: u64) -> std::io::Result<Bytes> {
+    let mut all = Vec::new();
+    while (all.len() as u64) < len {
+        let missing = usize::try_from(len).unwrap_or(usize::MAX) - all.len();
+        let piece = content.read(all.len() as u64, missing).await?;
+        if piece.is_empty() {
+            break;
+        }
+        all.extend_from_slice(&piece);
+    }
+    Ok(all.into())
+}
+
+/// Index of the first recipient that failed.
+fn failed_index(decided: &[Decided<'_>]) -> usize {
+    let failed = decided.iter().find(|d| matches!(d.fate, Fate::Failed(_)));
+    failed.map_or(0, |d| d.token.recipient.seq.index())
+}
+
+/// `host[ip]:port` without its port, as `Remote-MTA` wants it.
+fn remote_host(next_hop: &str) -> Option<&str> {
+    next_hop.split(['[', ':']).next().filter(|host| !host.is_empty())
+}
+
+/// A deferral past the greatest age is a failure (RFC 3463: X.4.7, delivery time expired).
+fn decide<'a>(zone: &Zone, leased: &Leased, outcome: Option<&'a Outcome>, attempts: u32, now: Timestamp) -> Fate<'a> {
+    let message = &leased.message;
+    let expires = message.accepted.max(message.deliver_at).after(zone.max_age);
+    match outcome {
+        None => Fate::Untouched,
+        Some(Outcome::Delivered(reply)) => Fate::Delivered(reply),
+        Some(Outcome::Bounced(reason)) => Fate::Failed(reason.clone()),
+        Some(Outcome::Deferred(reason)) if now >= expires => Fate::Failed(Reason {
+            scope: Scope::Recipient,
+            status: EnhancedCode(5, 4, 7),
+            remote_reply: reason.remote_reply.clone(),
+            public: format!("Delivery time expired; the last attempt ended with: {}", delivery_log::describe(reason)),
+            detail: "expired".into(),
+        }),
+        Some(Outcome::Deferred(reason)) => {
+            Fate::Deferred(reason, zone.retry.next(attempts, now, expires, fastrand::f64()))
+        }
+    }
+}
+
+impl Fate<'_> {
+    fn settle(&self) -> Settle {
+        match self {
+            Self::Delivered(_) | Self::Failed(_) => Settle::Done,
+            Self::Deferred(reason, due) => Settle::Defer { due: *due, reason: delivery_log::describe(reason) },
+            Self::Untouched => Settle::Release,
+        }
+    }
+}
+
+fn log(leased: &Leased, decided: &[Decided<'_>], next_hop: &str, dsn: bool) {
+    let message = &leased.message;
+    for d in decided {
+        let about = About {
+            id: RecipientId { message: message.id, seq: d.token.recipient.seq },
+            session: &message.origin.session,
+            to: message.envelope.recipients[d.token.recipient.seq.index()].address.as_str(),
+            from: &message.envelope.reverse_path,
+            next_hop,
+        };
+        match &d.fate {
+            Fate::Delivered(reply) => delivery_log::accepted(&about, reply),
+            Fate::Deferred(reason, due) => delivery_log::deferred(&about, reason, d.attempts, due),
+            Fate::Failed(reason) => delivery_log::rejected(&about, reason, dsn),
+            Fate::Untouched => {}
+        }
+    }
+}
+
+fn log_dsn(about: QueueId, id: QueueId, message: &NewMessage, section: u64) {
+    delivery_log::queued(&delivery_log::Queued {
+        id,
+        session: "-",
+        from: &message.envelope.reverse_path,
+        to: message.envelope.recipients.first().map_or("", |r| r.address.as_str()),
+        recipients: message.envelope.recipients.len(),
+        size: message.header.len() as u64 + section,
+        zone: message.queues.first().map_or("", |queue| &queue.zone),
+        dsn_for: Some(about),
+    });
+}
