@@ -4,6 +4,8 @@
 //! with escapes (`\r \n \0`) and no line end, `*N` at its end repeats it; `S: ` a line of the server, `*` for any rest;
 //! `! limit=value` before the session; `= queued N` and `= closed` what must be true at the end.
 
+#![allow(clippy::unwrap_used, reason = "tests")]
+
 use bytes::BytesMut;
 use postern_core::mail::{EnhancedCode, Reply};
 use postern_core::smtp::server::{Event, Limits, Server};

@@ -78,6 +78,17 @@ pub struct Written {
     pub log: LogSection,
 }
 
+impl Written {
+    /// Puts in what is there without being written: listener `feeder`, zone `default`, the machine's name.
+    fn fill(&mut self) {
+        self.listener.entry("feeder".into()).or_default();
+        self.zone.entry("default".into()).or_default();
+        if self.hostname.is_empty() {
+            self.hostname = machine_name();
+        }
+    }
+}
+
 /// The folder of everything durable; `data` by default.
 #[derive(Clone, Debug, Deserialize, Serialize, PartialEq)]
 #[serde(transparent)]
@@ -120,11 +131,7 @@ impl Config {
     }
 
     fn check(mut written: Written) -> Result<Self, ConfigError> {
-        written.listener.entry("feeder".into()).or_default();
-        written.zone.entry("default".into()).or_default();
-        if written.hostname.is_empty() {
-            written.hostname = machine_name();
-        }
+        written.fill();
         if !postern_core::mail::valid_domain(&written.hostname) {
             return Err(ConfigError::Value(format!("hostname: `{}` is not a host name", written.hostname)));
         }
@@ -158,4 +165,83 @@ fn machine_name() -> String {
     let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     let name = name.trim();
     if postern_core::mail::valid_domain(name) { name.to_owned() } else { "localhost".to_owned() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SHIPPED: &str = include_str!("../../../../config/postern.toml");
+
+    fn load(text: &str) -> Result<Config, String> {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("postern.toml");
+        std::fs::write(&file, text).unwrap();
+        let folder = format!("{}/", dir.path().display());
+        Config::load(&[file], std::iter::empty()).map_err(|error| error.to_string().replace(&folder, ""))
+    }
+
+    #[test]
+    fn the_shipped_file_is_the_default() {
+        let mut shipped: Written = toml::from_str(SHIPPED).unwrap();
+        let mut default = Written::default();
+        shipped.fill();
+        default.fill();
+        let feeder = default.listener.get_mut("feeder").unwrap();
+        feeder.check("feeder").unwrap();
+        assert_eq!(shipped, default);
+    }
+
+    #[test]
+    fn the_shipped_file_documents_every_key() {
+        let text = "[zone.default]\nsmart_host = { host = 'h', port = 1 }\n[http]\naddress = '127.0.0.1:1'";
+        let plugin = "\n[[plugin]]\nname = 'p'\ncomponent = 'c'";
+        let mut written: Written = toml::from_str(&format!("{text}{plugin}")).unwrap();
+        written.fill();
+        let full: toml::Table = toml::from_str(&toml::to_string(&written).unwrap()).unwrap();
+        let mut keys = Vec::new();
+        collect(&full, &mut keys);
+        assert!(keys.len() > 30, "{keys:?}");
+        for key in keys {
+            assert!(SHIPPED.contains(&key), "config/postern.toml does not say what `{key}` is");
+        }
+    }
+
+    fn collect(table: &toml::Table, keys: &mut Vec<String>) {
+        for (key, value) in table {
+            keys.push(key.clone());
+            match value {
+                toml::Value::Table(inner) => collect(inner, keys),
+                toml::Value::Array(items) => items.iter().filter_map(toml::Value::as_table).for_each(|t| collect(t, keys)),
+                _ => {}
+            }
+        }
+    }
+
+    #[test]
+    fn mistakes_name_their_place() {
+        let check = |text: &str, wanted: &[&str]| {
+            let error = load(text).unwrap_err();
+            for part in wanted {
+                assert!(error.contains(part), "{part:?} is not in {error}");
+            }
+        };
+        let host = "smart_host = { host = '127.0.0.1', port = 2700 }";
+        check("hostname = 'a'\nhostnam = 'x'", &["postern.toml", "line 2, column 1", "did you mean `hostname`?"]);
+        check(&format!("[zone.default]\n{host}\nconections = 5"), &["line 3", "did you mean `connections`?"]);
+        check("[queue]\nmax_age = '5'", &["line 2, column 11", "is not a span of time"]);
+        check("[queue]\nretry = []\n[zone.default]\nsmart_host = { host = 'h' }", &["queue.retry: "]);
+        check("[listener.b]\nenabled = true", &["listener.b.address: "]);
+        check("[listener.feeder]\nallow_from = ['localhost']", &["line 2", "IP"]);
+        check("", &["zone.default.smart_host: "]);
+        check("hostname = 'not a name'", &["hostname: `not a name`"]);
+        check("[log]\nlevel = 'loud'", &["line 2, column 9", "`info`"]);
+        check("= 1", &["line 1, column 1"]);
+        let plugin = "[[plugin]]\nname = 'a'\ncomponent = 'a.wasm'\n";
+        let zone = format!("[zone.default]\n{host}\n");
+        check(&format!("{zone}{plugin}{plugin}"), &["two are named `a`"]);
+        check(&format!("{plugin}on_eror = 'skip'"), &["line 4", "did you mean `on_error`?"]);
+        assert!(Config::load(&[PathBuf::from("no/such.toml")], std::iter::empty()).is_err());
+        assert!(load(&format!("{zone}{plugin}")).is_ok());
+    }
 }

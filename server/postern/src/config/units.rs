@@ -57,7 +57,7 @@ impl<'de> Deserialize<'de> for Size {
 impl Serialize for Size {
     fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
         const UNITS: [(u64, &str); 3] = [(1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")];
-        let whole = UNITS.iter().find(|(unit, _)| self.0 >= *unit && self.0 % unit == 0);
+        let whole = UNITS.iter().find(|(unit, _)| self.0 >= *unit && self.0.is_multiple_of(*unit));
         match whole {
             Some((unit, name)) => to.serialize_str(&format!("{}{name}", self.0 / unit)),
             None => to.serialize_u64(self.0),

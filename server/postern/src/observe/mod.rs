@@ -60,7 +60,6 @@ impl Level {
 
 /// Starts the log on standard output, written by a thread of its own in large pieces. What is still to be written goes
 /// out when the guard is dropped. No line is dropped: a reader that stalls stalls the server.
-#[must_use]
 pub fn start(section: &LogSection) -> WorkerGuard {
     let (writer, guard) = NonBlockingBuilder::default().lossy(false).finish(BufWriter::with_capacity(64 << 10, Stdout));
     let filter = EnvFilter::new(format!("{},wasmtime=warn,cranelift=warn,hyper=warn", section.level.name()));

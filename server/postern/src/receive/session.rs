@@ -10,7 +10,7 @@ use postern_core::mail::{EnhancedCode, Reply};
 use postern_core::smtp::server::{COMMAND_TIMEOUT, Event, Server};
 use std::net::SocketAddr;
 use std::sync::Arc;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tracing::debug;

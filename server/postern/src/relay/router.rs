@@ -14,7 +14,14 @@ pub const DEFAULT_ZONE: &str = "default";
 /// The zones of one generation of the config.
 #[derive(Clone, Debug)]
 pub struct Zones {
-    by_name: Arc<HashMap<Arc<str>, (Arc<Zone>, QueueKey)>>,
+    by_name: Arc<HashMap<Arc<str>, Entry>>,
+}
+
+#[derive(Debug)]
+struct Entry {
+    zone: Arc<Zone>,
+    /// The queue of the zone's smart host.
+    queue: QueueKey,
 }
 
 impl Zones {
@@ -22,8 +29,9 @@ impl Zones {
     #[must_use]
     pub fn new(zones: &[Zone]) -> Self {
         let entry = |zone: &Zone| {
-            let key = QueueKey { zone: Arc::clone(&zone.name), destination: zone.smart_host.destination().into() };
-            (Arc::clone(&zone.name), (Arc::new(zone.clone()), key))
+            let destination = zone.smart_host.destination().into();
+            let queue = QueueKey { zone: Arc::clone(&zone.name), destination };
+            (Arc::clone(&zone.name), Entry { zone: Arc::new(zone.clone()), queue })
         };
         Self { by_name: Arc::new(zones.iter().map(entry).collect()) }
     }
@@ -31,12 +39,12 @@ impl Zones {
     /// The zone whose policy holds for a queue: its own, or `default` if the config no longer has it.
     #[must_use]
     pub fn policy(&self, name: &str) -> Option<&Arc<Zone>> {
-        self.by_name.get(name).or_else(|| self.by_name.get(DEFAULT_ZONE)).map(|(zone, _)| zone)
+        self.by_name.get(name).or_else(|| self.by_name.get(DEFAULT_ZONE)).map(|entry| &entry.zone)
     }
 }
 
 impl Router for Zones {
     fn route(&self, _recipient: &Recipient, zone: Option<&str>) -> Option<QueueKey> {
-        self.by_name.get(zone.unwrap_or(DEFAULT_ZONE)).map(|(_, queue)| queue.clone())
+        self.by_name.get(zone.unwrap_or(DEFAULT_ZONE)).map(|entry| entry.queue.clone())
     }
 }
