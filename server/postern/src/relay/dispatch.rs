@@ -212,3 +212,15 @@ impl<S: Spool> Dispatch<S> {
             delivery_log::unsettled(leased.message.id, error);
         }
     }
+
+    /// Hands the message over. A connection that turns out dead before it was of use is replaced once.
+    async fn deliver(
+        &self,
+        zone: &Zone,
+        crew: &Crew,
+        leased: &Leased,
+        connection: &mut Option<Connection>,
+    ) -> Attempt {
+        todo_deliver()
+    }
+}

@@ -1,0 +1,64 @@
+# Postern. `make run` builds everything and starts a server; `make test` passes all tests. Both install what is missing.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := build
+POSTERN := target/release/postern
+PLUGINS := $(dir $(wildcard plugins/*/Cargo.toml))
+GUESTS := $(dir $(wildcard tests/guests/*/Cargo.toml))
+
+.PHONY: build
+build: plugins ## the server and the shipped plugins
+
+.PHONY: server
+server: ## the server alone
+	@scripts/build-deps
+	cargo build --release --locked -p postern
+
+# Guests share one target folder, so that the SDK's dependencies are compiled once. The toolchain's settings hold for
+# this command alone.
+define build_guests
+	toolchain="$$(scripts/guest-toolchain)"; eval "$$toolchain"; \
+	  POSTERN_GUEST_TARGET_DIR="$${POSTERN_GUEST_TARGET_DIR:-$(CURDIR)/target/guests}" $(POSTERN) plugin build $(1)
+endef
+
+.PHONY: plugins
+plugins: server ## the shipped plugins
+	@$(call build_guests,$(PLUGINS))
+
+.PHONY: guests
+guests: server ## the hostile plugins of the tests
+	@$(call build_guests,$(GUESTS))
+
+.PHONY: run
+run: build ## a server with the shipped config and the demo's plugin
+	$(POSTERN) run -c config/postern.toml -c config/demo.toml
+
+.PHONY: demo
+demo: build ## one message through server, plugin and sink
+	@scripts/apt-install python3
+	@scripts/demo
+
+.PHONY: test-deps
+test-deps:
+	@scripts/apt-install postfix swaks python3 python3-aiosmtpd
+
+.PHONY: test
+test: test-deps build guests ## all tests
+	cargo test --locked -p postern-core
+	cargo test --locked --release --workspace --exclude postern-core
+	@scripts/demo >/dev/null && echo "demo passed"
+
+.PHONY: soak
+soak: test-deps build guests ## the long forms of the crash and load tests
+	POSTERN_SOAK=1 cargo test --locked --release -p postern-tests -- --nocapture
+
+.PHONY: lint
+lint: ## formatting and lints, warnings denied
+	cargo fmt --all --check
+	for dir in plugin-sdk $(PLUGINS) $(GUESTS); do cargo fmt --check --manifest-path "$$dir/Cargo.toml"; done
+	cargo clippy --locked --release --workspace --all-targets -- -D warnings
+	cargo clippy --locked --release -p postern --no-default-features --all-targets -- -D warnings
+
+.PHONY: help
+help: ## this list
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' Makefile | expand -t 12
