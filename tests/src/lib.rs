@@ -9,7 +9,7 @@ mod sink;
 
 pub use client::{Client, Reply};
 pub use server::{Exit, Postern, binary, check, root};
-pub use sink::SmtpSink;
+pub use sink::{AioSink, PYTHON, SmtpSink};
 
 use std::net::TcpListener;
 use std::process::{Command, Output};
@@ -54,4 +54,13 @@ pub fn run(program: &str, args: &[&str]) -> Output {
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     assert!(output.status.success(), "{program} {args:?}: {}\n{}{}", output.status, text(&output.stdout), text(&output.stderr));
     output
+}
+
+/// Runs a Python program with arguments and gives what it printed.
+///
+/// # Panics
+/// It fails.
+pub fn python(program: &str, args: &[&str]) -> String {
+    let output = run(PYTHON, &[&["-c", program], args].concat());
+    String::from_utf8_lossy(&output.stdout).into_owned()
 }

@@ -1,4 +1,4 @@
-//! Postfix's smtp-sink as the next hop: each message it takes is a file.
+//! Next hops that we did not write: Postfix's smtp-sink and Python's aiosmtpd.
 
 use crate::{free_port, wait_for};
 use std::collections::HashMap;
@@ -6,6 +6,9 @@ use std::net::TcpStream;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use tempfile::TempDir;
+
+/// Debian's Python, which has the packages that the tests install.
+pub const PYTHON: &str = "/usr/bin/python3";
 
 /// A running smtp-sink.
 pub struct SmtpSink {
@@ -70,6 +73,93 @@ impl SmtpSink {
 }
 
 impl Drop for SmtpSink {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Python's aiosmtpd as the next hop: each message it takes is a line of JSON.
+pub struct AioSink {
+    child: Child,
+    dir: TempDir,
+    /// Where it listens.
+    pub port: u16,
+}
+
+/// What it runs: stores each message, and refuses as recipients' local parts say (`perm…` 550, `temp…` 450; with
+/// `once…`, 450 the first time only; `data…` is refused after the content).
+const AIO_SINK: &str = r"
+import asyncio, hashlib, json, sys
+from aiosmtpd.controller import Controller
+from aiosmtpd.smtp import SMTP
+
+seen = set()
+
+class Handler:
+    async def handle_RCPT(self, server, session, envelope, address, options):
+        if address.startswith('perm'):
+            return '550 5.1.1 <%s> no such user here' % address
+        if address.startswith('temp') or (address.startswith('once') and address not in seen):
+            seen.add(address)
+            return '450 4.2.1 <%s> mailbox busy' % address
+        envelope.rcpt_tos.append(address)
+        return '250 2.1.5 ok'
+
+    async def handle_DATA(self, server, session, envelope):
+        if any(address.startswith('data') for address in envelope.rcpt_tos):
+            return '554 5.6.0 content refused'
+        content = envelope.original_content
+        body = content.split(b'\r\n\r\n', 1)[-1]
+        record = dict(mail_from=envelope.mail_from, rcpt_tos=envelope.rcpt_tos, mail_options=envelope.mail_options,
+                      content=content.decode('utf-8', 'replace'), body_sha256=hashlib.sha256(body).hexdigest())
+        with open('messages', 'a') as out:
+            out.write(json.dumps(record) + '\n')
+        return '250 2.0.0 stored'
+
+class Sink(Controller):
+    def factory(self):
+        return SMTP(self.handler, enable_SMTPUTF8=True, data_size_limit=0, hostname='sink.example')
+
+controller = Sink(Handler(), hostname='127.0.0.1', port=int(sys.argv[1]))
+controller.start()
+asyncio.new_event_loop().run_forever()
+";
+
+impl AioSink {
+    /// Starts it.
+    ///
+    /// # Panics
+    /// It is not there (`make test` installs it).
+    #[must_use]
+    pub fn start() -> Self {
+        let (dir, port) = (tempfile::tempdir().expect("a folder"), free_port());
+        let child = Command::new(PYTHON)
+            .args(["-c", AIO_SINK, &port.to_string()])
+            .current_dir(dir.path())
+            .spawn()
+            .expect("python3 starts");
+        let sink = Self { child, dir, port };
+        wait_for("aiosmtpd to listen (`make test` installs it)", || TcpStream::connect(("127.0.0.1", port)).ok());
+        sink
+    }
+
+    /// The messages taken so far: `mail_from`, `rcpt_tos`, `mail_options`, `content`, `body_sha256`.
+    ///
+    /// # Panics
+    /// The file has something else in it.
+    #[must_use]
+    pub fn messages(&self) -> Vec<serde_json::Value> {
+        let text = std::fs::read_to_string(self.dir.path().join("messages")).unwrap_or_default();
+        // A line that is still being written has no line end yet.
+        text.split_inclusive('\n')
+            .filter(|line| line.ends_with('\n'))
+            .map(|line| serde_json::from_str(line).expect("JSON"))
+            .collect()
+    }
+}
+
+impl Drop for AioSink {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
