@@ -1,1 +1,3 @@
 //! SMTP without I/O.
+
+pub mod client;
