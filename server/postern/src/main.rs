@@ -1,7 +1,3 @@
 //! The `postern` binary.
-#![allow(missing_docs)]
-
-mod deliver;
-mod spool;
 
 fn main() {}
