@@ -32,7 +32,8 @@ impl SmtpSink {
     #[must_use]
     pub fn start_on(port: u16, options: &[&str]) -> Self {
         let dir = tempfile::tempdir().expect("a folder");
-        let program = ["/usr/sbin/smtp-sink", "/usr/lib/postfix/sbin/smtp-sink"].into_iter().find(|p| PathBuf::from(p).exists());
+        let program =
+            ["/usr/sbin/smtp-sink", "/usr/lib/postfix/sbin/smtp-sink"].into_iter().find(|p| PathBuf::from(p).exists());
         let program = program.expect("smtp-sink; `make test` installs it");
         let child = Command::new(program)
             // As root it would ask for a user to change to.
@@ -55,7 +56,11 @@ impl SmtpSink {
     #[must_use]
     pub fn messages(&self) -> Vec<String> {
         let entries = std::fs::read_dir(self.dir.path()).expect("its folder");
-        entries.map(|entry| String::from_utf8_lossy(&std::fs::read(entry.expect("a file").path()).expect("a file")).into_owned()).collect()
+        entries
+            .map(|entry| {
+                String::from_utf8_lossy(&std::fs::read(entry.expect("a file").path()).expect("a file")).into_owned()
+            })
+            .collect()
     }
 
     /// How many messages have a header field `name`, by its value.

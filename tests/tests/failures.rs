@@ -6,7 +6,8 @@
 use postern_tests::{AioSink, Client, Postern, free_port, python, wait_for};
 use serde_json::Value;
 
-const CONTENT: &str = "From: Ann <ann@example.com>\r\nSubject: the original\r\nMessage-ID: <1@example.com>\r\n\r\nsecret body\r\n";
+const CONTENT: &str =
+    "From: Ann <ann@example.com>\r\nSubject: the original\r\nMessage-ID: <1@example.com>\r\n\r\nsecret body\r\n";
 
 /// What Python's email package reads out of a DSN.
 fn read_dsn(content: &str) -> Value {

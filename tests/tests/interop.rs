@@ -12,10 +12,21 @@ fn swaks_submits_and_smtp_sink_receives() {
     let server = Postern::start(sink.port, "");
     let at = format!("127.0.0.1:{}", server.port);
     let body = "Subject: from swaks\n\nfirst line\n.a line with a dot\n";
-    let _ = run("swaks", &["--server", &at, "--from", "ann@example.com", "--to", "bob@example.org,cy@example.net", "--data", body]);
-    let messages = wait_for("the message", || Some(sink.messages()).filter(|m| m.len() == 1 && m[0].contains("with a dot")));
+    let _ = run(
+        "swaks",
+        &["--server", &at, "--from", "ann@example.com", "--to", "bob@example.org,cy@example.net", "--data", body],
+    );
+    let messages =
+        wait_for("the message", || Some(sink.messages()).filter(|m| m.len() == 1 && m[0].contains("with a dot")));
     let message = &messages[0];
-    for part in ["<ann@example.com>", "<bob@example.org>", "<cy@example.net>", "\n.a line with a dot\n", "by mta.example.com", "with ESMTP id 0"] {
+    for part in [
+        "<ann@example.com>",
+        "<bob@example.org>",
+        "<cy@example.net>",
+        "\n.a line with a dot\n",
+        "by mta.example.com",
+        "with ESMTP id 0",
+    ] {
         assert!(message.contains(part), "{part:?} is not in\n{message}");
     }
     assert!(!message.contains("for <"), "Received names a recipient to the others:\n{message}");
@@ -28,7 +39,10 @@ fn swaks_is_refused_from_elsewhere() {
     let sink = SmtpSink::start(&[]);
     let server = Postern::start_with(sink.port, "allow_from = ['10.0.0.0/8']", "", "");
     let at = format!("127.0.0.1:{}", server.port);
-    let output = std::process::Command::new("swaks").args(["--server", &at, "--from", "a@b.example", "--to", "c@d.example"]).output().unwrap();
+    let output = std::process::Command::new("swaks")
+        .args(["--server", &at, "--from", "a@b.example", "--to", "c@d.example"])
+        .output()
+        .unwrap();
     assert!(!output.status.success());
     assert!(String::from_utf8_lossy(&output.stdout).contains("554 5.7.1"), "{output:?}");
     assert!(server.queue().is_empty());

@@ -51,14 +51,26 @@ fn each_library_has_one_home() {
 
 #[test]
 fn the_core_is_pure() {
-    absent("server/core/src", "", &["std::net::Tcp", "std::fs", "std::time::Instant", "SystemTime", "std::thread", "std::env"]);
+    absent(
+        "server/core/src",
+        "",
+        &["std::net::Tcp", "std::fs", "std::time::Instant", "SystemTime", "std::thread", "std::env"],
+    );
 }
 
 #[test]
 fn lower_modules_know_nothing_of_higher_ones() {
     let src = |module: &str| format!("server/postern/src/{module}");
-    absent(&src("spool"), "", &["crate::relay", "crate::intake", "crate::deliver", "crate::receive", "crate::http", "crate::config"]);
-    absent(&src("deliver"), "", &["crate::relay", "crate::intake", "crate::receive", "crate::http", "spool::embedded", ".settle("]);
+    absent(
+        &src("spool"),
+        "",
+        &["crate::relay", "crate::intake", "crate::deliver", "crate::receive", "crate::http", "crate::config"],
+    );
+    absent(
+        &src("deliver"),
+        "",
+        &["crate::relay", "crate::intake", "crate::receive", "crate::http", "spool::embedded", ".settle("],
+    );
     absent(&src("intake"), "", &["crate::relay", "crate::receive", "crate::http", "crate::deliver", "spool::embedded"]);
     absent(&src("receive"), "", &["crate::relay", "crate::http", "crate::deliver", "spool::embedded", ".commit("]);
     absent(&src("http"), "", &["crate::relay", "crate::receive", "spool::embedded"]);

@@ -11,7 +11,11 @@ const ZONE: &str = "[zone.default]\nsmart_host = { host = '127.0.0.1', port = 1 
 fn refused(config: &str) -> String {
     let dir = tempfile::tempdir().unwrap();
     std::fs::write(dir.path().join("postern.toml"), format!("{config}\n{ZONE}")).unwrap();
-    let output = Command::new(postern_tests::binary()).args(["run", "-c", "postern.toml"]).current_dir(dir.path()).output().unwrap();
+    let output = Command::new(postern_tests::binary())
+        .args(["run", "-c", "postern.toml"])
+        .current_dir(dir.path())
+        .output()
+        .unwrap();
     assert_eq!(output.status.code(), Some(1), "{output:?}");
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
@@ -81,7 +85,8 @@ fn a_data_dir_that_can_not_be_written_is_named() {
 fn a_data_dir_in_use_is_named() {
     let sink = SmtpSink::start(&[]);
     let server = Postern::start(sink.port, "");
-    let other = format!("data_dir = '{}'\n[listener.feeder]\naddress = '127.0.0.1:{}'", server.data().display(), free_port());
+    let other =
+        format!("data_dir = '{}'\n[listener.feeder]\naddress = '127.0.0.1:{}'", server.data().display(), free_port());
     let said = refused(&other);
     assert!(said.contains("data") && said.contains("in use"), "{said}");
     // The one that runs is not disturbed.
@@ -100,8 +105,12 @@ fn a_damaged_store_is_refused_and_never_replaced() {
     let file = server.data().join("queue.redb");
     let whole = std::fs::read(&file).unwrap();
     let flipped: Vec<u8> = whole.iter().enumerate().map(|(i, b)| if i < 4096 { b ^ 0x55 } else { *b }).collect();
-    let damages: [(&str, Option<&[u8]>); 4] =
-        [("emptied", Some(&[])), ("cut", Some(&whole[..whole.len() / 3])), ("flipped", Some(&flipped)), ("removed", None)];
+    let damages: [(&str, Option<&[u8]>); 4] = [
+        ("emptied", Some(&[])),
+        ("cut", Some(&whole[..whole.len() / 3])),
+        ("flipped", Some(&flipped)),
+        ("removed", None),
+    ];
     for (damage, bytes) in damages {
         match bytes {
             Some(bytes) => std::fs::write(&file, bytes).unwrap(),

@@ -21,7 +21,8 @@ fn stops_under_load_without_loss_or_duplicates() {
                 let mut client = Client::hello(port)?;
                 for number in 0.. {
                     let id = format!("{thread}-{number}");
-                    if client.mail("a@b.example", &["c@d.example"], &format!("X-Id: {id}\r\n\r\nbody\r\n"))?.code == 250 {
+                    if client.mail("a@b.example", &["c@d.example"], &format!("X-Id: {id}\r\n\r\nbody\r\n"))?.code == 250
+                    {
                         acknowledged.lock().unwrap().insert(id);
                     }
                 }

@@ -6,7 +6,8 @@
 use postern_tests::{Client, Postern, SmtpSink, root, wait_for};
 
 /// The limits of the transcripts, where one does not name its own.
-const LIMITS: [(&str, &str); 4] = [("max_size", "1000"), ("max_recipients", "100"), ("max_line", "1000"), ("max_errors", "20")];
+const LIMITS: [(&str, &str); 4] =
+    [("max_size", "1000"), ("max_recipients", "100"), ("max_line", "1000"), ("max_errors", "20")];
 
 fn unescape(text: &str) -> Vec<u8> {
     let (text, times) = text.rsplit_once('*').map_or((text, 1), |(text, times)| (text, times.parse().unwrap()));

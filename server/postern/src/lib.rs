@@ -1,5 +1,9 @@
-//! temp
+//! Postern's server: everything that does I/O, as a library so that tests and benches can reach it; the binary is a
+//! shell around [`cli::main`].
+
+pub mod cli;
 pub mod config;
+pub mod deliver;
 pub mod http;
 pub mod intake;
 pub mod observe;

@@ -1,7 +1,7 @@
 //! The `postern` binary.
-#![allow(missing_docs)]
 
-mod deliver;
-mod spool;
+use std::process::ExitCode;
 
-fn main() {}
+fn main() -> ExitCode {
+    postern::cli::main()
+}

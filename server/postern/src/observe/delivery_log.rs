@@ -88,11 +88,12 @@ pub fn deferred(about: &About<'_>, reason: &Reason, attempts: u32, due: impl fmt
     info!(%id, session, %from, to = %format_args!("<{to}>"), mx = next_hop, attempts, until = %due, reason = %Safe(&why), "DEFERRED");
 }
 
-/// A recipient failed for good.
-pub fn rejected(about: &About<'_>, reason: &Reason, dsn: bool) {
+/// A recipient failed for good: the next hop said so, or it was tried for too long (`expired`).
+pub fn rejected(about: &About<'_>, reason: &Reason, expired: bool, dsn: bool) {
     let About { id, session, to, from, next_hop } = about;
     let (why, status) = (describe(reason), reason.status);
-    info!(%id, session, %from, to = %format_args!("<{to}>"), mx = next_hop, %status, dsn, reason = %Safe(&why), "REJECTED");
+    let to = format_args!("<{to}>");
+    info!(%id, session, %from, %to, mx = next_hop, %status, expired, dsn, reason = %Safe(&why), "REJECTED");
 }
 
 /// A client was refused; nothing was queued.

@@ -6,20 +6,20 @@
 
 use super::router::Zones;
 use super::settle::Settler;
-use crate::deliver::{Connection, NextHop};
+use crate::deliver::{self, Attempt, Connection, NextHop};
 use crate::observe::delivery_log;
-use crate::spool::{Leased, Ready, Spool};
-use postern_core::mail::{Outcome, Seq};
+use crate::spool::{Leased, LeasedRecipient, Ready, Spool};
+use postern_core::mail::{EnhancedCode, Outcome, Reason, Scope, Seq};
 use postern_core::route::QueueKey;
-use postern_core::smtp::client::MAX_RECIPIENTS;
+use postern_core::smtp::client::{MAX_RECIPIENTS, TimeLimits};
 use postern_core::time::Timestamp;
 use postern_core::zone::Zone;
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
-use tokio::sync::{Notify, watch};
+use tokio::sync::{Notify, Semaphore, SemaphorePermit, watch};
 use tokio::task::JoinSet;
-use tracing::{debug, warn};
+use tracing::warn;
 
 /// How long a connection without work is kept (ZoneMTA: 5 s).
 const IDLE: Duration = Duration::from_secs(5);
@@ -30,18 +30,18 @@ const REST: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(
 /// How long attempts in flight have to end after a stop was asked for.
 const STOP_TIMEOUT: Duration = Duration::from_secs(6);
 
+/// Longest time until the dispatcher looks again, whatever is due.
+const LONGEST_PAUSE: Duration = Duration::from_secs(3600);
+
 /// What the dispatcher and its workers share.
 pub struct Dispatch<S: Spool> {
-    /// The queue.
-    pub spool: S,
-    /// The policies.
-    pub zones: Zones,
-    /// Records outcomes.
-    pub settler: Settler<S>,
-    /// What to say in EHLO.
-    pub helo: Arc<str>,
-    /// The time.
-    pub clock: fn() -> Timestamp,
+    spool: S,
+    zones: Zones,
+    settler: Settler<S>,
+    options: deliver::Options,
+    clock: fn() -> Timestamp,
+    /// A next hop has begun or ended a rest.
+    look_again: Notify,
 }
 
 /// The workers of one queue.
@@ -134,6 +134,12 @@ impl Crew {
 }
 
 impl<S: Spool> Dispatch<S> {
+    /// A dispatcher of `spool` that says `helo` in EHLO.
+    pub fn new(spool: S, zones: Zones, settler: Settler<S>, helo: &str, clock: fn() -> Timestamp) -> Self {
+        let options = deliver::Options { helo: helo.to_owned(), limits: TimeLimits::default() };
+        Self { spool, zones, settler, options, clock, look_again: Notify::new() }
+    }
+
     /// Runs until `stop` turns true, then lets attempts in flight finish.
     pub async fn run(self: Arc<Self>, mut stop: watch::Receiver<bool>) {
         let mut crews: HashMap<QueueKey, Arc<Crew>> = HashMap::new();
@@ -161,7 +167,7 @@ impl<S: Spool> Dispatch<S> {
             let pause = next_due.map_or(LONGEST_PAUSE, |due| due.since(now).max(Duration::from_millis(1)));
             tokio::select! {
                 () = self.spool.changed() => {}
-                () = self.reached.notified() => {}
+                () = self.look_again.notified() => {}
                 () = tokio::time::sleep(pause) => {}
                 _ = stop.wait_for(|stop| *stop) => break,
             }
@@ -207,20 +213,51 @@ impl<S: Spool> Dispatch<S> {
 
     /// One attempt for one message, on the connection at hand or a new one, and its settlement.
     async fn attempt(&self, zone: &Zone, crew: &Crew, leased: &Leased, connection: &mut Option<Connection>) {
-        let attempt = self.deliver(zone, crew, leased, connection).await;
+        let id = leased.message.id;
+        let attempt = match self.spool.open(id).await {
+            Ok(content) => {
+                let seqs: Vec<Seq> = leased.recipients.iter().map(|r| r.token.recipient.seq).collect();
+                let hop = NextHop::from(&zone.smart_host);
+                let cached = connection.take();
+                let (attempt, kept) =
+                    deliver::attempt(cached, &hop, &self.options, &leased.message, &seqs, &*content).await;
+                *connection = kept;
+                attempt
+            }
+            Err(error) => {
+                warn!(%id, %error, "can't read a message; it stays in the queue");
+                unreadable(leased)
+            }
+        };
+        self.judge_next_hop(crew, &attempt);
         if let Err(error) = self.settler.settle(zone, leased, &attempt.outcomes, &attempt.remote).await {
-            delivery_log::unsettled(leased.message.id, error);
+            delivery_log::unsettled(id, error);
         }
     }
 
-    /// Hands the message over. A connection that turns out dead before it was of use is replaced once.
-    async fn deliver(
-        &self,
-        zone: &Zone,
-        crew: &Crew,
-        leased: &Leased,
-        connection: &mut Option<Connection>,
-    ) -> Attempt {
-        todo_deliver()
+    /// Lets the next hop rest if nobody could be reached there, or wakes the dispatcher once it can be again.
+    fn judge_next_hop(&self, crew: &Crew, attempt: &Attempt) {
+        let failed = |outcome: &Outcome| matches!(outcome, Outcome::Deferred(reason) if reason.scope == Scope::NextHop);
+        if attempt.outcomes.iter().all(|(_, outcome)| failed(outcome)) {
+            crew.rest((self.clock)());
+            // It must hear when the rest ends.
+            self.look_again.notify_one();
+        } else if crew.reached() {
+            self.look_again.notify_one();
+        }
     }
+}
+
+/// What an attempt says that never was one, as the content could not be read.
+fn unreadable(leased: &Leased) -> Attempt {
+    let reason = Reason {
+        scope: Scope::Local,
+        status: EnhancedCode(4, 3, 0),
+        remote_reply: None,
+        public: "the message could not be read from the queue".into(),
+        detail: String::new(),
+    };
+    let outcome = |r: &LeasedRecipient| (r.token.recipient.seq, Outcome::Deferred(reason.clone()));
+    let outcomes = leased.recipients.iter().map(outcome).collect();
+    Attempt { outcomes, reusable: false, stale: false, remote: String::new() }
 }

@@ -109,7 +109,7 @@ impl Server {
             hostname: Arc::clone(&hostname),
             clock: now,
         };
-        let dispatch = Arc::new(Dispatch::new(spool.clone(), zones, settler, hostname, now));
+        let dispatch = Arc::new(Dispatch::new(spool.clone(), zones, settler, &hostname, now));
         Ok(Self { spool, intake, dispatch, listeners, control })
     }
 

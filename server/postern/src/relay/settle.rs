@@ -5,18 +5,19 @@ use super::DsnSender;
 use super::router::{DEFAULT_ZONE, Zones};
 use crate::intake::Router;
 use crate::observe::delivery_log::{self, About};
-use crate::spool::{Draft, Leased, LeaseToken, NewMessage, Origin, SealedDraft, Settle, Settlement, Spool, SpoolError};
-use bytes::Bytes;
-use postern_core::mail::{
-    EnhancedCode, Envelope, Outcome, QueueId, Reason, Recipient, RecipientId, ReversePath, Scope, Seq,
+use crate::spool::{
+    Draft, LeaseToken, Leased, NewMessage, Origin, SealedDraft, Settle, Settlement, Spool, SpoolError, StoredMessage,
 };
+use bytes::Bytes;
+use postern_core::mail::{Address, Outcome, QueueId, Reason, Recipient, RecipientId, Reply, ReversePath, Seq};
 use postern_core::message::{ContentSource, HeaderBlock, dsn};
+use postern_core::route::QueueKey;
 use postern_core::time::Timestamp;
 use postern_core::zone::Zone;
 use std::sync::Arc;
 
-/// At most this much of a message's header is looked at and quoted in a DSN, in octets.
-const MAX_QUOTED: u64 = 50 << 10;
+/// At most this much of a message's header is looked at for a DSN, in octets.
+const MAX_HEADER: u64 = 1 << 20;
 
 /// What settling needs besides the outcomes.
 pub struct Settler<S: Spool> {
@@ -40,9 +41,13 @@ struct Decided<'a> {
 }
 
 enum Fate<'a> {
-    Delivered(&'a postern_core::mail::Reply),
+    Delivered(&'a Reply),
     Deferred(&'a Reason, Timestamp),
-    Failed(Reason),
+    /// For good; `expired` if only for its age.
+    Failed {
+        reason: &'a Reason,
+        expired: bool,
+    },
     /// The attempt said nothing of it.
     Untouched,
 }
@@ -94,49 +99,34 @@ impl<S: Spool> Settler<S> {
         now: Timestamp,
     ) -> Result<Option<(S::Sealed, NewMessage)>, SpoolError> {
         let message = &leased.message;
-        let failed: Vec<_> = decided
-            .iter()
-            .filter_map(|d| match &d.fate {
-                Fate::Failed(reason) => Some((&message.envelope.recipients[d.token.recipient.seq.index()].address, reason)),
-                _ => None,
-            })
-            .collect();
+        let failed: Vec<_> = decided.iter().filter_map(|d| d.failed(message, next_hop)).collect();
         let ReversePath::Path(return_to) = &message.envelope.reverse_path else { return Ok(None) };
         if failed.is_empty() {
             return Ok(None);
         }
-        let header = self.header(message.id, message.header_len).await?;
-        if !dsn::wanted(&message.envelope, &HeaderBlock::parse(&header)) {
+        let header = HeaderBlock::parse(&self.header(message.id, message.header_len).await?);
+        if !dsn::wanted(&message.envelope, &header) {
             return Ok(None);
         }
-        let recipient = Recipient::new(return_to.clone());
-        // A DSN waits where its zone is no more in `default`; a config without that zone has nowhere to send it.
-        let own_zone = &message.queues[failed_index(decided)].zone;
-        let queue = self.zones.route(&recipient, Some(own_zone)).or_else(|| self.zones.route(&recipient, Some(DEFAULT_ZONE)));
-        let Some(queue) = queue else { return Ok(None) };
-        let mut draft = self.spool.begin(None).await?;
+        let Some(queue) = self.queue_for(return_to, &message.queues[0].zone) else { return Ok(None) };
         let report = dsn::Report {
             hostname: &self.hostname,
             from_name: &self.sender.name,
-            from_address: &self.sender.address,
+            from: &self.sender.address,
             to: return_to,
-            dsn_id: draft.id(),
             queue_id: message.id,
             arrival: message.accepted,
             now,
             failed: &failed,
-            remote_mta: remote_host(next_hop),
-            original_header: &header,
+            original: &header,
         };
-        let (block, section) = report.build();
-        draft.write(section).await?;
+        let dsn = report.compose();
+        let mut draft = self.spool.begin(None).await?;
+        draft.write(dsn.body).await?;
         let sealed = draft.seal().await?;
-        let mut envelope = Envelope::new(ReversePath::Null);
-        envelope.smtputf8 = return_to.is_international();
-        envelope.recipients.push(recipient);
         let new = NewMessage {
-            envelope,
-            header: block,
+            envelope: dsn.envelope,
+            header: dsn.header,
             queues: vec![queue],
             accepted: now,
             deliver_at: now,
@@ -146,9 +136,25 @@ impl<S: Spool> Settler<S> {
         Ok(Some((sealed, new)))
     }
 
+    /// Where a DSN goes: the zone of the message that it is about, or `default` if the config no longer has that.
+    fn queue_for(&self, return_to: &Address, zone: &str) -> Option<QueueKey> {
+        let recipient = Recipient::new(return_to.clone());
+        self.zones.route(&recipient, Some(zone)).or_else(|| self.zones.route(&recipient, Some(DEFAULT_ZONE)))
+    }
+
     async fn header(&self, id: QueueId, len: u64) -> Result<Bytes, SpoolError> {
         let content = self.spool.open(id).await?;
-        read(&*content, len.min(MAX_QUOTED)).await.map_err(|error| SpoolError::Corrupt(format!("message {id}: {error}")))
+        let len = len.min(MAX_HEADER);
+        read(&*content, len).await.map_err(|error| SpoolError::Corrupt(format!("message {id}: {error}")))
+    }
+}
+
+impl<'a> Decided<'a> {
+    /// What the DSN says of this recipient, if it failed for good.
+    fn failed(&'a self, message: &'a StoredMessage, next_hop: &'a str) -> Option<dsn::FailedRecipient<'a>> {
+        let Fate::Failed { reason, expired } = self.fate else { return None };
+        let address = &message.envelope.recipients[self.token.recipient.seq.index()].address;
+        Some(dsn::FailedRecipient { address, reason, expired, remote_mta: remote_host(next_hop) })
     }
 }
 
@@ -165,32 +171,20 @@ async fn read(content: &dyn ContentSource, len: u64) -> std::io::Result<Bytes> {
     Ok(all.into())
 }
 
-/// Index of the first recipient that failed.
-fn failed_index(decided: &[Decided<'_>]) -> usize {
-    let failed = decided.iter().find(|d| matches!(d.fate, Fate::Failed(_)));
-    failed.map_or(0, |d| d.token.recipient.seq.index())
-}
-
-/// `host[ip]:port` without its port, as `Remote-MTA` wants it.
+/// The host of `host[ip]:port`: `Remote-MTA` wants a name. None if there was no session with one.
 fn remote_host(next_hop: &str) -> Option<&str> {
-    next_hop.split(['[', ':']).next().filter(|host| !host.is_empty())
+    next_hop.split_once('[').map(|(host, _)| host).filter(|host| !host.is_empty())
 }
 
-/// A deferral past the greatest age is a failure (RFC 3463: X.4.7, delivery time expired).
+/// A deferral past the greatest age is a failure.
 fn decide<'a>(zone: &Zone, leased: &Leased, outcome: Option<&'a Outcome>, attempts: u32, now: Timestamp) -> Fate<'a> {
     let message = &leased.message;
     let expires = message.accepted.max(message.deliver_at).after(zone.max_age);
     match outcome {
         None => Fate::Untouched,
         Some(Outcome::Delivered(reply)) => Fate::Delivered(reply),
-        Some(Outcome::Bounced(reason)) => Fate::Failed(reason.clone()),
-        Some(Outcome::Deferred(reason)) if now >= expires => Fate::Failed(Reason {
-            scope: Scope::Recipient,
-            status: EnhancedCode(5, 4, 7),
-            remote_reply: reason.remote_reply.clone(),
-            public: format!("Delivery time expired; the last attempt ended with: {}", delivery_log::describe(reason)),
-            detail: "expired".into(),
-        }),
+        Some(Outcome::Bounced(reason)) => Fate::Failed { reason, expired: false },
+        Some(Outcome::Deferred(reason)) if now >= expires => Fate::Failed { reason, expired: true },
         Some(Outcome::Deferred(reason)) => {
             Fate::Deferred(reason, zone.retry.next(attempts, now, expires, fastrand::f64()))
         }
@@ -200,7 +194,7 @@ fn decide<'a>(zone: &Zone, leased: &Leased, outcome: Option<&'a Outcome>, attemp
 impl Fate<'_> {
     fn settle(&self) -> Settle {
         match self {
-            Self::Delivered(_) | Self::Failed(_) => Settle::Done,
+            Self::Delivered(_) | Self::Failed { .. } => Settle::Done,
             Self::Deferred(reason, due) => Settle::Defer { due: *due, reason: delivery_log::describe(reason) },
             Self::Untouched => Settle::Release,
         }
@@ -220,7 +214,7 @@ fn log(leased: &Leased, decided: &[Decided<'_>], next_hop: &str, dsn: bool) {
         match &d.fate {
             Fate::Delivered(reply) => delivery_log::accepted(&about, reply),
             Fate::Deferred(reason, due) => delivery_log::deferred(&about, reason, d.attempts, due),
-            Fate::Failed(reason) => delivery_log::rejected(&about, reason, dsn),
+            Fate::Failed { reason, expired } => delivery_log::rejected(&about, reason, *expired, dsn),
             Fate::Untouched => {}
         }
     }

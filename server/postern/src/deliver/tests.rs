@@ -1,0 +1,467 @@
+//! Scripted peers: in memory with a paused clock where time matters, on loopback where the kernel does.
+
+use super::*;
+use crate::spool::{Origin, StoredMessage};
+use bytes::Bytes;
+use futures_util::future::BoxFuture;
+use postern_core::mail::{Address, BodyType, Envelope, QueueId, Recipient, ReversePath, Scope};
+use postern_core::message::MemorySource;
+use postern_core::time::Timestamp;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader, DuplexStream};
+use tokio::net::{TcpListener, TcpStream};
+
+const CONTENT: &str = "Subject: x\r\n\r\n.dot\r\n";
+
+fn options() -> Options {
+    Options { helo: "me.example".to_owned(), limits: TimeLimits::RFC }
+}
+
+fn message(recipients: usize, len: usize) -> StoredMessage {
+    let mut envelope = Envelope::new(ReversePath::Path("a@b.example".parse().unwrap()));
+    let address = |n| Recipient::new(Address::parse(&format!("r{n}@c.example")).unwrap());
+    envelope.recipients = (1..=recipients).map(address).collect();
+    let origin = Origin { session: "s".into(), listener: "l".into(), peer_addr: None, user: None };
+    let (accepted, deliver_at) = (Timestamp(1), Timestamp(1));
+    StoredMessage {
+        id: QueueId(1),
+        envelope,
+        queues: vec![],
+        accepted,
+        deliver_at,
+        origin,
+        header_len: 12,
+        len: len as u64,
+    }
+}
+
+fn seqs(count: usize) -> Vec<Seq> {
+    (0..count).map(Seq::from_index).collect()
+}
+
+fn memory(content: impl Into<Bytes>) -> MemorySource {
+    MemorySource(content.into())
+}
+
+fn show(attempt: &Attempt) -> Vec<String> {
+    let show = |(seq, outcome): &(Seq, Outcome)| match outcome {
+        Outcome::Delivered(reply) => format!("{seq} delivered {reply}"),
+        Outcome::Deferred(reason) => format!("{seq} deferred {}: {}", reason.status, reason.public),
+        Outcome::Bounced(reason) => format!("{seq} bounced {}: {}", reason.status, reason.public),
+    };
+    attempt.outcomes.iter().map(show).collect()
+}
+
+/// Plays a peer: `>text` sends a line, `<text` expects one, `*` reads content up to the final dot, `zN` reads N
+/// octets, `hang` never goes on. At its end the connection closes.
+async fn peer<S: AsyncRead + AsyncWrite + Unpin>(stream: S, script: &[&str]) -> Vec<u8> {
+    let mut stream = BufReader::new(stream);
+    let mut content = Vec::new();
+    for step in script {
+        match step.split_at(1) {
+            (">", line) => stream.write_all(format!("{line}\r\n").as_bytes()).await.unwrap(),
+            ("<", expected) => {
+                let mut line = String::new();
+                stream.read_line(&mut line).await.unwrap();
+                assert_eq!(line.trim_end(), expected);
+            }
+            ("*", _) => loop {
+                let mut line = Vec::new();
+                stream.read_until(b'\n', &mut line).await.unwrap();
+                if line == b".\r\n" {
+                    break;
+                }
+                content.extend_from_slice(line.strip_prefix(b".").unwrap_or(&line));
+            },
+            ("h", _) => std::future::pending().await,
+            ("z", count) => {
+                let mut octets = vec![0; count.parse().unwrap()];
+                stream.read_exact(&mut octets).await.unwrap();
+            }
+            _ => panic!("unknown step {step}"),
+        }
+    }
+    content
+}
+
+const HELLO: [&str; 4] = [">220 hi", "<EHLO me.example", ">250-mx", ">250 PIPELINING"];
+const ONE: [&str; 3] = ["<MAIL FROM:<a@b.example>", "<RCPT TO:<r1@c.example>", "<DATA"];
+const ONE_OK: [&str; 5] = [">250 ok", ">250 ok", ">354 go", "*", ">250 taken"];
+
+fn script(parts: &[&[&'static str]]) -> Vec<&'static str> {
+    parts.concat()
+}
+
+/// One message with one recipient to a peer in memory that takes little at a time.
+async fn against(parts: &[&[&'static str]]) -> (Attempt, Option<Connection<DuplexStream>>) {
+    let (ours, theirs) = tokio::io::duplex(64);
+    let script = script(parts);
+    let deliver = async {
+        let message = message(1, CONTENT.len());
+        match Connection::greet(ours, "mx".to_owned(), &options()).await {
+            Ok(mut connection) => {
+                let attempt = connection.deliver(&message, &seqs(1), &memory(CONTENT)).await;
+                (attempt, Some(connection))
+            }
+            Err(failure) => (Attempt::failed(&seqs(1), &failure, "mx"), None),
+        }
+    };
+    let peer = peer(theirs, &script);
+    tokio::pin!(peer);
+    tokio::pin!(deliver);
+    tokio::select! {
+        biased;
+        done = &mut deliver => done,
+        // The script is over: the peer's end is dropped and the rest is up to us.
+        _ = &mut peer => deliver.await,
+    }
+}
+
+#[track_caller]
+fn assert_shows(attempt: &Attempt, expected: &[&str]) {
+    assert_eq!(show(attempt), expected);
+}
+
+#[tokio::test(start_paused = true)]
+async fn delivers_and_stays_usable() {
+    let (attempt, connection) = against(&[&HELLO, &ONE, &ONE_OK]).await;
+    assert_shows(&attempt, &["001 delivered 250 taken"]);
+    assert!(attempt.reusable && !attempt.stale);
+    assert!(connection.is_some());
+}
+
+#[tokio::test(start_paused = true)]
+async fn lost_reply_after_the_dot_is_deferred() {
+    let (attempt, _) = against(&[&HELLO, &ONE, &[">250 ok", ">250 ok", ">354 go", "*"]]).await;
+    assert_shows(&attempt, &["001 deferred 4.4.2: mx closed the connection after the whole message had been sent"]);
+    assert!(!attempt.reusable && !attempt.stale);
+    let (attempt, _) = against(&[&HELLO, &ONE, &[">250 ok", ">250 ok", ">354 go", "*", "hang"]]).await;
+    assert_shows(&attempt, &["001 deferred 4.4.2: mx took too long, after the whole message had been sent"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn silence_is_cut_at_every_stage() {
+    let begin = tokio::time::Instant::now();
+    let (attempt, _) = against(&[&["hang"]]).await;
+    assert_shows(&attempt, &["001 deferred 4.4.2: mx took too long, before its greeting"]);
+    assert_eq!(begin.elapsed().as_secs(), 300);
+    for (steps, text) in [
+        (&[][..], "mx took too long to answer MAIL FROM"),
+        (&[">250 ok"][..], "mx took too long to answer RCPT TO"),
+        (&[">250 ok", ">250 ok"][..], "mx took too long to answer DATA"),
+    ] {
+        let (attempt, _) = against(&[&HELLO, &ONE, steps, &["hang"]]).await;
+        assert_shows(&attempt, &[&format!("001 deferred 4.4.2: {text}")]);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_peer_that_stops_reading_is_cut() {
+    let (attempt, _) = against(&[&HELLO, &ONE, &[">250 ok", ">250 ok", ">354 go", "hang"]]).await;
+    assert_shows(&attempt, &["001 deferred 4.4.2: mx took too long, after the whole message had been sent"]);
+    let (ours, theirs) = tokio::io::duplex(64);
+    let script = script(&[&HELLO, &ONE, &[">250 ok", ">250 ok", ">354 go", "hang"]]);
+    let content = "x".repeat(1000);
+    let mut sent = Attempt::failed(&[], &Failure::new(Stage::Mail, Cause::Lost(Loss::Closed)), "mx");
+    let deliver = async {
+        let mut connection = Connection::greet(ours, "mx".to_owned(), &options()).await.unwrap();
+        sent = connection.deliver(&message(1, 1000), &seqs(1), &memory(content)).await;
+    };
+    tokio::select! { () = deliver => {}, _ = peer(theirs, &script) => unreachable!("it hangs") }
+    assert_shows(&sent, &["001 deferred 4.4.2: mx took too long, while the message was being sent"]);
+}
+
+/// Each octet of a reply within the limit, the reply not.
+#[tokio::test(start_paused = true)]
+async fn a_tarpit_is_cut_by_the_reply_not_by_the_octet() {
+    let (ours, mut theirs) = tokio::io::duplex(64);
+    let tarpit = async {
+        loop {
+            tokio::time::advance(Duration::from_secs(100)).await;
+            if theirs.write_all(b"2").await.is_err() {
+                break;
+            }
+            theirs.write_all(b"20-x\r\n2").await.ok();
+            tokio::task::yield_now().await;
+        }
+        std::future::pending::<()>().await;
+    };
+    let begin = tokio::time::Instant::now();
+    let (name, options) = ("mx".to_owned(), options());
+    let greet = Connection::greet(ours, name, &options);
+    tokio::select! {
+        greeted = greet => { greeted.unwrap_err(); }
+        () = tarpit => unreachable!(),
+    }
+    assert!(begin.elapsed().as_secs() <= 500);
+}
+
+#[tokio::test(start_paused = true)]
+async fn early_refusal_and_close_amid_the_content() {
+    let (ours, theirs) = tokio::io::duplex(256);
+    let script = script(&[&HELLO, &ONE, &[">250 ok", ">250 ok", ">354 go", "z1000", ">552 5.3.4 too large"]]);
+    let deliver = async {
+        let mut connection = Connection::greet(ours, "mx".to_owned(), &options()).await.unwrap();
+        let content = "x\r\n".repeat(200_000);
+        connection.deliver(&message(1, content.len()), &seqs(1), &memory(content)).await
+    };
+    let (attempt, _) = tokio::join!(deliver, peer(theirs, &script));
+    let text = "001 bounced 5.3.4: mx said: 552 5.3.4 too large (in reply to content)";
+    assert_shows(&attempt, &[text]);
+    assert!(!attempt.reusable);
+}
+
+#[tokio::test(start_paused = true)]
+async fn hostile_replies() {
+    let (attempt, _) = against(&[&[">\0\0\0"]]).await;
+    assert_shows(&attempt, &["001 deferred 4.5.0: mx did not speak SMTP, before its greeting"]);
+    let long = format!(">220 {}", "x".repeat(100_000));
+    let (attempt, _) = against(&[&[long.leak()]]).await;
+    assert_shows(&attempt, &["001 deferred 4.5.0: mx did not speak SMTP, before its greeting"]);
+    let (attempt, _) = against(&[&HELLO, &ONE, &[">250 ok", ">421 4.3.2 bye"]]).await;
+    assert_shows(&attempt, &["001 deferred 4.3.2: mx said: 421 4.3.2 bye (in reply to RCPT TO)"]);
+}
+
+/// A peer with the script of each connection it gets, in turn.
+async fn loopback(scripts: Vec<Vec<&'static str>>) -> (NextHop, tokio::task::JoinHandle<Vec<Vec<u8>>>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let server = tokio::spawn(async move {
+        let mut contents = Vec::new();
+        for script in scripts {
+            let (stream, _) = listener.accept().await.unwrap();
+            contents.push(peer(stream, &script).await);
+        }
+        contents
+    });
+    (NextHop { host: "127.0.0.1".to_owned(), port }, server)
+}
+
+async fn attempt_one(cached: Option<Connection>, hop: &NextHop) -> (Attempt, Option<Connection>) {
+    attempt(cached, hop, &options(), &message(1, CONTENT.len()), &seqs(1), &memory(CONTENT)).await
+}
+
+#[tokio::test]
+async fn a_connection_is_reused_and_ends_with_quit() {
+    let script = script(&[&HELLO, &ONE, &ONE_OK, &ONE, &ONE_OK, &["<QUIT", ">221 bye"]]);
+    let (hop, server) = loopback(vec![script]).await;
+    let (first, connection) = attempt_one(None, &hop).await;
+    assert_shows(&first, &["001 delivered 250 taken"]);
+    assert_eq!(first.remote, format!("127.0.0.1[127.0.0.1]:{}", hop.port));
+    let (second, connection) = attempt_one(connection, &hop).await;
+    assert_shows(&second, &["001 delivered 250 taken"]);
+    connection.unwrap().quit().await;
+    assert_eq!(server.await.unwrap(), [format!("{CONTENT}{CONTENT}").into_bytes()]);
+}
+
+/// The peer says farewell or closes while idle, or when it sees the next MAIL: the message goes over a fresh
+/// connection and nothing is deferred.
+#[tokio::test]
+async fn a_stale_connection_is_replaced() {
+    let good = script(&[&HELLO, &ONE, &ONE_OK]);
+    for end in
+        [&[][..], &[">421 idle"][..], &["<MAIL FROM:<a@b.example>"][..], &["<MAIL FROM:<a@b.example>", ">421 no"]]
+    {
+        let (hop, server) = loopback(vec![script(&[&good, end]), script(&[&good, &["<QUIT"]])]).await;
+        let (first, connection) = attempt_one(None, &hop).await;
+        assert_shows(&first, &["001 delivered 250 taken"]);
+        let (second, connection) = attempt_one(connection, &hop).await;
+        assert_shows(&second, &["001 delivered 250 taken"]);
+        connection.unwrap().quit().await;
+        server.await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_fresh_connection_that_dies_is_an_outcome() {
+    let (hop, server) =
+        loopback(vec![script(&[&HELLO, &["<MAIL FROM:<a@b.example>", "<RCPT TO:<r1@c.example>", "<DATA"]])]).await;
+    let (attempt, connection) = attempt_one(None, &hop).await;
+    let mx = format!("127.0.0.1[127.0.0.1]:{}", hop.port);
+    assert_shows(
+        &attempt,
+        &[&format!("001 deferred 4.4.2: {mx} closed the connection instead of answering MAIL FROM")],
+    );
+    assert!(connection.is_none());
+    server.await.unwrap();
+}
+
+#[tokio::test]
+async fn nobody_listens() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let hop = NextHop { host: "127.0.0.1".to_owned(), port: listener.local_addr().unwrap().port() };
+    drop(listener);
+    let (attempt, _) = attempt(None, &hop, &options(), &message(3, 20), &seqs(3), &memory(CONTENT)).await;
+    assert_eq!(attempt.outcomes.len(), 3);
+    for (_, outcome) in &attempt.outcomes {
+        let Outcome::Deferred(reason) = outcome else { panic!("{outcome:?}") };
+        assert_eq!((reason.scope, reason.status.to_string().as_str()), (Scope::NextHop, "4.4.1"));
+    }
+}
+
+#[tokio::test]
+async fn a_name_without_address() {
+    let hop = NextHop { host: "no-such-host.invalid".to_owned(), port: 25 };
+    let (attempt, _) = attempt_one(None, &hop).await;
+    assert_shows(&attempt, &["001 deferred 4.4.3: no address is known for no-such-host.invalid:25"]);
+}
+
+/// 150 recipients are two transactions on one connection; the second is refused.
+#[tokio::test]
+async fn many_recipients_are_split() {
+    let rcpts = |range: std::ops::RangeInclusive<usize>| -> Vec<&'static str> {
+        range.map(|n| &*format!("<RCPT TO:<r{n}@c.example>").leak()).collect()
+    };
+    let ok = |count| vec![">250 ok"; count];
+    let script = [
+        HELLO.to_vec(),
+        vec![ONE[0]],
+        rcpts(1..=100),
+        vec![ONE[2]],
+        ok(101),
+        vec![">354 go", "*", ">250 taken"],
+        vec![ONE[0]],
+        rcpts(101..=150),
+        vec![ONE[2]],
+        vec![">550 no"],
+        ok(50),
+        vec![">503 RCPT first", "<QUIT"],
+    ];
+    let (hop, server) = loopback(vec![script.concat()]).await;
+    let message = message(150, CONTENT.len());
+    let (attempt, connection) = attempt(None, &hop, &options(), &message, &seqs(150), &memory(CONTENT)).await;
+    connection.unwrap().quit().await;
+    let shown = show(&attempt);
+    assert_eq!(shown.len(), 150);
+    assert!(shown[..100].iter().all(|line| line.ends_with("delivered 250 taken")));
+    assert!(shown[100..].iter().all(|line| line.contains("bounced 5.1.8")), "{shown:?}");
+    server.await.unwrap();
+}
+
+/// Content that is made as it is read and never in memory as a whole.
+struct Endless(u64);
+
+impl ContentSource for Endless {
+    fn len(&self) -> u64 {
+        self.0
+    }
+
+    fn read(&self, offset: u64, max: usize) -> BoxFuture<'_, io::Result<Bytes>> {
+        assert!(max <= CONTENT_BLOCK);
+        let left = usize::try_from(self.0 - offset).unwrap().min(max);
+        let line = b".23456789012345678901234567890\r\n";
+        let piece: Bytes = line.iter().copied().cycle().skip((offset % 32) as usize).take(left).collect();
+        Box::pin(std::future::ready(Ok(piece)))
+    }
+}
+
+#[tokio::test]
+async fn a_large_message_streams() {
+    let (hop, server) = loopback(vec![script(&[&HELLO, &ONE, &ONE_OK, &["<QUIT"]])]).await;
+    let source = Endless(8 << 20);
+    let message = message(1, 8 << 20);
+    let (attempt, connection) = attempt(None, &hop, &options(), &message, &seqs(1), &source).await;
+    assert_shows(&attempt, &["001 delivered 250 taken"]);
+    connection.unwrap().quit().await;
+    let got = server.await.unwrap().concat();
+    assert!(got.len() == 8 << 20 && got.chunks(32).all(|line| line == b".23456789012345678901234567890\r\n"));
+}
+
+/// Gives `good` octets and then what `then` says.
+struct Breaks {
+    good: u64,
+    then: fn() -> io::Result<Bytes>,
+}
+
+impl ContentSource for Breaks {
+    fn len(&self) -> u64 {
+        1 << 20
+    }
+
+    fn read(&self, offset: u64, max: usize) -> BoxFuture<'_, io::Result<Bytes>> {
+        let piece = if offset < self.good { Ok(Bytes::from(vec![b'x'; max])) } else { (self.then)() };
+        Box::pin(std::future::ready(piece))
+    }
+}
+
+/// Neither unreadable nor unclean content is ever ended with a dot.
+#[tokio::test]
+async fn broken_content_never_leaves_whole() {
+    let cases: [(fn() -> io::Result<Bytes>, &str); 3] = [
+        (|| Err(io::Error::other("disk")), "001 deferred 4.3.0: the message could not be read from the queue"),
+        (|| Ok(Bytes::new()), "001 deferred 4.3.0: the message could not be read from the queue"),
+        (
+            || Ok(Bytes::from_static(b"\n.\n")),
+            "001 bounced 5.6.0: the message has bare line ends or NUL and can't be sent",
+        ),
+    ];
+    for (then, expected) in cases {
+        // At once: the next hop is not even asked, and the connection stays good.
+        let (hop, server) = loopback(vec![script(&[&HELLO, &["<QUIT"]])]).await;
+        let source = Breaks { good: 0, then };
+        let (done, connection) = attempt(None, &hop, &options(), &message(1, 1 << 20), &seqs(1), &source).await;
+        assert_shows(&done, &[expected]);
+        connection.unwrap().quit().await;
+        server.await.unwrap();
+        // After some blocks: the connection is dropped.
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let hop = NextHop { host: "127.0.0.1".to_owned(), port: listener.local_addr().unwrap().port() };
+        let server = tokio::spawn(async move {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            stream.write_all(b"220 hi\r\n").await.unwrap();
+            read_past(&mut stream, b"EHLO me.example\r\n").await;
+            stream.write_all(b"250 mx\r\n").await.unwrap();
+            for (command, reply) in [("MAIL", "250 ok"), ("RCPT", "250 ok"), ("DATA", "354 go")] {
+                let line = read_past(&mut stream, b"\r\n").await;
+                assert!(line.starts_with(command.as_bytes()));
+                stream.write_all(format!("{reply}\r\n").as_bytes()).await.unwrap();
+            }
+            let mut rest = Vec::new();
+            stream.read_to_end(&mut rest).await.unwrap();
+            rest
+        });
+        let source = Breaks { good: 1 << 18, then };
+        let (done, connection) = attempt(None, &hop, &options(), &message(1, 1 << 20), &seqs(1), &source).await;
+        assert_shows(&done, &[expected]);
+        assert!(connection.is_none());
+        assert!(server.await.unwrap().iter().all(|octet| *octet == b'x'));
+    }
+}
+
+async fn read_past(stream: &mut TcpStream, end: &[u8]) -> Vec<u8> {
+    let mut line = Vec::new();
+    while !line.ends_with(end) {
+        line.push(stream.read_u8().await.unwrap());
+    }
+    line
+}
+
+/// BODY=8BITMIME and SMTPUTF8 were declared: where they are not offered, the content says whether they are needed.
+#[tokio::test]
+async fn declared_but_not_needed() {
+    for (content, smtputf8, expected) in [
+        ("Subject: x\r\n\r\nplain\r\n", true, "001 delivered 250 taken"),
+        ("Subject: x\r\n\r\n\u{e9}\r\n", false, "001 bounced 5.6.3"),
+        ("Subject:\u{e9}\r\n\r\nplain\r\n", true, "001 bounced 5.6.7"),
+    ] {
+        let (ours, theirs) = tokio::io::duplex(1024);
+        let script = script(&[&HELLO, &ONE, &ONE_OK]);
+        let mut message = message(1, content.len());
+        message.envelope.body = if smtputf8 { BodyType::SevenBit } else { BodyType::EightBit };
+        message.envelope.smtputf8 = smtputf8;
+        message.header_len = content.find("\r\n\r\n").unwrap() as u64 + 2;
+        let deliver = async {
+            let mut connection = Connection::greet(ours, "mx".to_owned(), &options()).await.unwrap();
+            connection.deliver(&message, &seqs(1), &memory(content)).await
+        };
+        tokio::pin!(deliver);
+        let attempt = tokio::select! {
+            done = &mut deliver => done,
+            _ = async { peer(theirs, &script).await; std::future::pending::<()>().await } => unreachable!(),
+        };
+        assert!(show(&attempt)[0].starts_with(expected), "{attempt:?}");
+        assert!(attempt.reusable);
+    }
+}
