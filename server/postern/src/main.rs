@@ -1,7 +1,4 @@
 //! The `postern` binary.
 #![allow(missing_docs)]
 
-mod deliver;
-mod spool;
-
 fn main() {}
