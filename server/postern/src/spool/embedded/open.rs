@@ -126,7 +126,8 @@ pub(super) fn load(
     let cache = options.cache;
     let db = guarded(|| Ok(redb::Builder::new().set_cache_size(cache).create_with_backend(backend)?));
     let db = match db {
-        Err(redb::Error::Io(source)) if source.kind() != io::ErrorKind::UnexpectedEof => {
+        // What has no number comes from redb, and is about what it read.
+        Err(redb::Error::Io(source)) if source.raw_os_error().is_some() => {
             return Err(OpenError::Io { path: path.to_owned(), source });
         }
         other => other.map_err(damaged)?,
@@ -179,7 +180,7 @@ impl Loaded {
         for row in txn.open_table(STATE)?.iter()? {
             let (key, row) = row?;
             let (id, number) = key.value();
-            let page = Page::decode(id, number, row.value()).map_err(|d| corrupted(id, &d))?;
+            let page = Page::from_row(id, number, row.value()).map_err(|d| corrupted(id, &d))?;
             let Some((_, mut extent)) = index.extent(id) else {
                 return Err(corrupted(id, &Damaged("states of a message that is not there")));
             };

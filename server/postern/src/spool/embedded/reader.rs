@@ -200,7 +200,7 @@ fn read_reasons(db: &redb::Database, wanted: &[(u64, u32)]) -> Result<Vec<String
         if last.as_ref().is_none_or(|(key, _)| *key != (id, number)) {
             let page = match table.get((id, number))? {
                 None => Page::default(),
-                Some(row) => Page::decode(id, number, row.value())
+                Some(row) => Page::from_row(id, number, row.value())
                     .map_err(|Damaged(what)| redb::Error::Corrupted(format!("states of {}: {what}", QueueId(id))))?,
             };
             last = Some(((id, number), page));

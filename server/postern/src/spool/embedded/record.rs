@@ -375,12 +375,12 @@ impl Page {
         self.reasons = kept;
     }
 
-    pub(super) fn encode(&mut self, id: u64, page: u32) -> Vec<u8> {
+    pub(super) fn to_row(&mut self, id: u64, page: u32) -> Vec<u8> {
         self.tidy();
         seal(row_seed(id, page + 1), self, 64)
     }
 
-    pub(super) fn decode(id: u64, page: u32, bytes: &[u8]) -> Result<Self, Damaged> {
+    pub(super) fn from_row(id: u64, page: u32, bytes: &[u8]) -> Result<Self, Damaged> {
         unseal(row_seed(id, page + 1), bytes)
     }
 }
@@ -517,14 +517,14 @@ mod tests {
         page.set(3, fate, Some("busy\r\nX"));
         page.set(4, Fate::Held { due: 9, attempts: 1 }, Some("busy"));
         page.set(4, Fate::Held { due: 9, attempts: 1 }, None);
-        let read = Page::decode(1, 0, &page.encode(1, 0)).unwrap();
+        let read = Page::from_row(1, 0, &page.to_row(1, 0)).unwrap();
         assert_eq!((read.get(0), read.get(3), read.reason(3), read.reason(4)), (None, Some(fate), "busy", "busy"));
         assert_eq!((read.reason(255).len(), read.reasons.len()), (511, 2));
         page.set(3, Fate::Done, None);
         page.set(4, Fate::Done, None);
-        let read = Page::decode(1, 0, &page.encode(1, 0)).unwrap();
+        let read = Page::from_row(1, 0, &page.to_row(1, 0)).unwrap();
         assert_eq!((read.get(4), read.reason(4), read.reasons.len()), (Some(Fate::Done), "", 1));
-        assert!(Page::decode(1, 1, &page.encode(1, 0)).is_err());
+        assert!(Page::from_row(1, 1, &page.to_row(1, 0)).is_err());
     }
 
     #[test]

@@ -182,13 +182,13 @@ impl<'t> Tables<'t> {
         for in_page in changes.chunk_by(|a, b| a.0 / record::PAGE == b.0 / record::PAGE) {
             let number = in_page[0].0 / record::PAGE;
             let mut page = match state.get((id, number))? {
-                Some(row) => Page::decode(id, number, row.value()).map_err(StoreError::damaged(id))?,
+                Some(row) => Page::from_row(id, number, row.value()).map_err(StoreError::damaged(id))?,
                 None => Page::default(),
             };
             for (place, fate, reason) in in_page {
                 page.set((place % record::PAGE) as usize, *fate, *reason);
             }
-            state.insert((id, number), &page.encode(id, number)[..])?;
+            state.insert((id, number), &page.to_row(id, number)[..])?;
         }
         Ok(())
     }
