@@ -41,6 +41,9 @@ pub enum SpoolError {
     /// What was read back is not what was written.
     #[error("the store is damaged: {0}")]
     Corrupt(String),
+    /// The caller asked for something that can't be stored: no recipients, a fact that is too long. A bug of ours.
+    #[error("it can't be stored: {0}")]
+    Invalid(String),
 }
 
 /// How the store is, without asking the disk.

@@ -1,0 +1,228 @@
+//! Content on its way in: in memory up to 256 KiB, then in chunks that are written ahead of the commit.
+//!
+//! Chunks without a message are marked in the store (`loose`). A dropped draft leaves its chunks to the writer to be
+//! swept; after a crash they are swept because they are marked.
+
+use super::Handle;
+use super::budget::{Share, WINDOW};
+use super::content::Stored;
+use super::record;
+use super::shared::{Shared, lock};
+use super::store::{BODY, CHUNK};
+use super::writer::{ChunkOp, Op};
+use crate::spool::{Draft, SealedDraft, SpoolError};
+use bytes::{Bytes, BytesMut};
+use postern_core::mail::QueueId;
+use postern_core::message::{ContentSource, MemorySource};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use tokio::sync::Semaphore;
+
+/// Chunks of one draft that may be between its task and the disk: about a window.
+const IN_FLIGHT: u32 = 4;
+
+/// A draft of the embedded engine. After an error or a dropped [`Draft::write`] it can only be dropped.
+#[derive(Debug)]
+pub struct EmbeddedDraft {
+    handle: Handle,
+    id: QueueId,
+    share: Share,
+    body: Body,
+    declared: usize,
+}
+
+#[derive(Debug)]
+enum Body {
+    /// The first chunk as it came, or all joined.
+    Memory {
+        first: Bytes,
+        joined: Vec<u8>,
+    },
+    Streamed(Stream),
+}
+
+#[derive(Debug)]
+struct Stream {
+    chunks: Streamed,
+    partial: BytesMut,
+    /// Of the next chunk.
+    number: u32,
+    len: u64,
+    in_flight: Arc<Semaphore>,
+}
+
+/// Sealed content of the embedded engine.
+#[derive(Debug)]
+pub struct EmbeddedSealed {
+    pub(super) id: QueueId,
+    pub(super) body: SealedBody,
+    pub(super) share: Share,
+}
+
+#[derive(Debug)]
+pub(super) enum SealedBody {
+    Memory(Bytes),
+    Streamed { chunks: Streamed, len: u64 },
+}
+
+/// Chunks in the store that belong to no message yet. Dropped, they are left to be swept.
+#[derive(Debug)]
+pub(super) struct Streamed {
+    shared: Arc<Shared>,
+    id: QueueId,
+    /// The draft was given up: chunks still queued are not to be written. True after the commit, too.
+    ended: Arc<AtomicBool>,
+}
+
+impl Streamed {
+    /// The chunks are a message's now.
+    pub(super) fn adopted(&self) {
+        self.ended.store(true, Ordering::Release);
+    }
+}
+
+impl Drop for Streamed {
+    fn drop(&mut self) {
+        if !self.ended.swap(true, Ordering::AcqRel) {
+            lock(&self.shared.chores).discarded.push(self.id.0);
+            self.shared.wake();
+        }
+    }
+}
+
+impl EmbeddedDraft {
+    pub(super) fn new(handle: Handle, id: QueueId, share: Share, declared: Option<u64>) -> Self {
+        let declared = declared.and_then(|len| usize::try_from(len).ok()).unwrap_or(0).min(WINDOW);
+        Self { handle, id, share, body: Body::Memory { first: Bytes::new(), joined: Vec::new() }, declared }
+    }
+
+    fn len(&self) -> usize {
+        match &self.body {
+            Body::Memory { first, joined } => first.len() + joined.len(),
+            // Only asked for what is in memory.
+            Body::Streamed(_) => WINDOW,
+        }
+    }
+
+    fn start_stream(&mut self) -> Bytes {
+        let stream = Stream {
+            chunks: Streamed {
+                shared: Arc::clone(&self.handle.shared),
+                id: self.id,
+                ended: Arc::new(AtomicBool::new(false)),
+            },
+            partial: BytesMut::new(),
+            number: BODY,
+            len: 0,
+            in_flight: Arc::new(Semaphore::new(IN_FLIGHT as usize)),
+        };
+        match std::mem::replace(&mut self.body, Body::Streamed(stream)) {
+            Body::Memory { first, joined } => join(first, joined),
+            Body::Streamed(_) => unreachable!("only content in memory starts to stream"),
+        }
+    }
+}
+
+impl Draft for EmbeddedDraft {
+    type Sealed = EmbeddedSealed;
+
+    fn id(&self) -> QueueId {
+        self.id
+    }
+
+    async fn write(&mut self, chunk: Bytes) -> Result<(), SpoolError> {
+        self.handle.shared.check()?;
+        if chunk.is_empty() {
+            return Ok(());
+        }
+        let len = self.len().saturating_add(chunk.len());
+        if matches!(self.body, Body::Memory { .. }) && !self.handle.shared.budget.grow(&mut self.share, len).await? {
+            let before = self.start_stream();
+            self.write_stream(before).await?;
+        }
+        match &mut self.body {
+            Body::Memory { first, joined } if first.is_empty() && joined.is_empty() => *first = chunk,
+            Body::Memory { first, joined } => {
+                if joined.is_empty() {
+                    joined.reserve(self.declared.max(len));
+                    joined.extend_from_slice(first);
+                    *first = Bytes::new();
+                }
+                joined.extend_from_slice(&chunk);
+            }
+            Body::Streamed(_) => self.write_stream(chunk).await?,
+        }
+        Ok(())
+    }
+
+    async fn seal(self) -> Result<EmbeddedSealed, SpoolError> {
+        self.handle.shared.check()?;
+        let Self { handle, id, share, body, .. } = self;
+        let body = match body {
+            Body::Memory { first, joined } => SealedBody::Memory(join(first, joined)),
+            Body::Streamed(mut stream) => {
+                if !stream.partial.is_empty() {
+                    let last = stream.partial.split().freeze();
+                    stream.send(&handle, id, last).await?;
+                }
+                // All permits are back: all chunks are in the store, where readers see them.
+                let all = stream.in_flight.acquire_many(IN_FLIGHT).await;
+                drop(all);
+                handle.shared.check()?;
+                SealedBody::Streamed { chunks: stream.chunks, len: stream.len }
+            }
+        };
+        Ok(EmbeddedSealed { id, body, share })
+    }
+}
+
+impl EmbeddedDraft {
+    async fn write_stream(&mut self, mut data: Bytes) -> Result<(), SpoolError> {
+        let Body::Streamed(stream) = &mut self.body else { return Ok(()) };
+        while !data.is_empty() {
+            let piece = data.split_to(data.len().min(CHUNK - stream.partial.len()));
+            if stream.partial.is_empty() && piece.len() == CHUNK {
+                stream.send(&self.handle, self.id, piece).await?;
+                continue;
+            }
+            stream.partial.extend_from_slice(&piece);
+            if stream.partial.len() == CHUNK {
+                let full = stream.partial.split().freeze();
+                stream.send(&self.handle, self.id, full).await?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Stream {
+    async fn send(&mut self, handle: &Handle, id: QueueId, data: Bytes) -> Result<(), SpoolError> {
+        let permit = Arc::clone(&self.in_flight).acquire_owned().await.map_err(|_| handle.shared.failure())?;
+        let number = self.number;
+        self.number = number.checked_add(1).ok_or_else(|| SpoolError::Invalid("content is too long".to_owned()))?;
+        self.len += data.len() as u64;
+        let crc = record::chunk_crc(id.0, number, [&data, &[]]);
+        let ended = Arc::clone(&self.chunks.ended);
+        handle.send(Op::Chunk(ChunkOp { id: id.0, number, crc, data, ended, _permit: permit })).await
+    }
+}
+
+impl SealedDraft for EmbeddedSealed {
+    fn id(&self) -> QueueId {
+        self.id
+    }
+
+    fn body(&self) -> Arc<dyn ContentSource> {
+        match &self.body {
+            SealedBody::Memory(body) => Arc::new(MemorySource(body.clone())),
+            SealedBody::Streamed { chunks, len } => {
+                Arc::new(Stored { shared: Arc::clone(&chunks.shared), id: self.id, packed: 0, streamed: *len })
+            }
+        }
+    }
+}
+
+/// One of the two is empty.
+fn join(first: Bytes, joined: Vec<u8>) -> Bytes {
+    if joined.is_empty() { first } else { Bytes::from(joined) }
+}

@@ -1,0 +1,536 @@
+//! Rows of the embedded store as bytes: a message's immutable row, a page of recipients' states, a fact.
+//!
+//! Every row begins with a CRC-32 of its key and the rest, checked on every read, so that neither a flipped bit nor a
+//! row in the wrong place is taken for mail. Rows are CBOR arrays with numbered fields: a later version may append
+//! fields, and an older row reads with their defaults. What a row does *not* do is migrate: the store's format version
+//! is `open`'s.
+
+use crate::spool::{NewMessage, Origin, StoredMessage};
+use minicbor::{Decode, Encode};
+use postern_core::mail::{Address, BodyType, Envelope, QueueId, Recipient, ReversePath};
+use postern_core::route::QueueKey;
+use postern_core::time::Timestamp;
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+/// Recipients in one page of states.
+pub(super) const PAGE: u32 = 256;
+/// Longest reason kept for a deferred recipient.
+const MAX_REASON: usize = 512;
+
+/// A row could not be read: what was wrong, without its place.
+#[derive(Debug)]
+pub(super) struct Damaged(pub &'static str);
+
+#[derive(Encode, Decode)]
+struct Row<'b> {
+    #[n(0)]
+    accepted: u64,
+    #[n(1)]
+    deliver_at: u64,
+    #[n(2)]
+    header_len: u64,
+    #[n(3)]
+    len: u64,
+    #[n(4)]
+    streamed: bool,
+    /// The distinct queues, as zone and destination in turn.
+    #[b(5)]
+    queues: Vec<&'b str>,
+    /// Index into them by recipient; empty if there is only one.
+    #[n(6)]
+    queue_of: Vec<u32>,
+    #[n(7)]
+    recipients: u32,
+    #[b(8)]
+    envelope: EnvelopeRow<'b>,
+    #[b(9)]
+    origin: OriginRow<'b>,
+}
+
+/// The part of [`Row`] that the index is built from.
+#[derive(Decode)]
+struct RowHead<'b> {
+    #[n(1)]
+    deliver_at: u64,
+    #[n(3)]
+    len: u64,
+    #[n(4)]
+    streamed: bool,
+    #[b(5)]
+    queues: Vec<&'b str>,
+    #[n(6)]
+    queue_of: Vec<u32>,
+    #[n(7)]
+    recipients: u32,
+}
+
+/// The part of [`Row`] that says where the content is.
+#[derive(Decode)]
+struct RowExtent {
+    #[n(2)]
+    header_len: u64,
+    #[n(3)]
+    len: u64,
+    #[n(4)]
+    streamed: bool,
+}
+
+#[derive(Encode, Decode)]
+struct EnvelopeRow<'b> {
+    /// None is `<>`.
+    #[b(0)]
+    reverse_path: Option<&'b str>,
+    #[b(1)]
+    recipients: Vec<RecipientRow<'b>>,
+    #[n(2)]
+    eight_bit: bool,
+    #[n(3)]
+    smtputf8: bool,
+}
+
+#[derive(Encode, Decode)]
+struct RecipientRow<'b> {
+    #[b(0)]
+    address: &'b str,
+}
+
+#[derive(Encode, Decode)]
+struct OriginRow<'b> {
+    #[b(0)]
+    session: &'b str,
+    #[b(1)]
+    listener: &'b str,
+    #[n(2)]
+    peer_addr: Option<String>,
+    #[b(3)]
+    user: Option<&'b str>,
+}
+
+/// What the index needs of a message.
+pub(super) struct Head {
+    pub due: u64,
+    pub len: u64,
+    pub streamed: bool,
+    /// The distinct queues.
+    pub queues: Vec<QueueKey>,
+    /// Index into them by recipient; empty if there is only one.
+    pub queue_of: Vec<u32>,
+    pub recipients: u32,
+}
+
+/// The distinct queues of a message, and for each recipient which of them (nothing if there is only one).
+pub(super) fn distinct(queues: &[QueueKey]) -> (Vec<QueueKey>, Vec<u32>) {
+    let Some(first) = queues.first() else { return (Vec::new(), Vec::new()) };
+    if queues.iter().all(|key| key == first) {
+        return (vec![first.clone()], Vec::new());
+    }
+    let mut places: HashMap<&QueueKey, u32> = HashMap::new();
+    let mut keys = Vec::new();
+    let mut of = Vec::with_capacity(queues.len());
+    for key in queues {
+        let next = u32::try_from(keys.len()).unwrap_or(u32::MAX);
+        let place = *places.entry(key).or_insert(next);
+        if place == next {
+            keys.push(key.clone());
+        }
+        of.push(place);
+    }
+    (keys, of)
+}
+
+/// The row of a message whose queues are `keys`, for each recipient `queue_of` (see [`distinct`]).
+pub(super) fn encode_message(
+    id: QueueId,
+    message: &NewMessage,
+    keys: &[QueueKey],
+    queue_of: &[u32],
+    len: u64,
+    streamed: bool,
+) -> Vec<u8> {
+    // Every field is named, so that one that is added to the values can't be forgotten here.
+    let Envelope { reverse_path, recipients, body, smtputf8 } = &message.envelope;
+    let Origin { session, listener, peer_addr, user } = &message.origin;
+    let row = Row {
+        accepted: message.accepted.0,
+        deliver_at: message.deliver_at.0,
+        header_len: message.header.len() as u64,
+        len,
+        streamed,
+        queues: keys.iter().flat_map(|key| [&*key.zone, &*key.destination]).collect(),
+        queue_of: queue_of.to_vec(),
+        recipients: count(recipients.len()),
+        envelope: EnvelopeRow {
+            reverse_path: match reverse_path {
+                ReversePath::Null => None,
+                ReversePath::Path(address) => Some(address.as_str()),
+            },
+            recipients: recipients
+                .iter()
+                .map(|Recipient { address }| RecipientRow { address: address.as_str() })
+                .collect(),
+            eight_bit: match body {
+                BodyType::SevenBit => false,
+                BodyType::EightBit => true,
+            },
+            smtputf8: *smtputf8,
+        },
+        origin: OriginRow {
+            session,
+            listener,
+            peer_addr: peer_addr.map(|peer| peer.to_string()),
+            user: user.as_deref(),
+        },
+    };
+    seal(row_seed(id.0, 0), &row, 160 + 48 * recipients.len())
+}
+
+/// Reads a message's row.
+pub(super) fn decode_message(id: QueueId, bytes: &[u8]) -> Result<StoredMessage, Damaged> {
+    let row: Row<'_> = unseal(row_seed(id.0, 0), bytes)?;
+    let keys = queue_keys(&row.queues)?;
+    let recipients = row
+        .envelope
+        .recipients
+        .iter()
+        .map(|r| Ok(Recipient::new(address(r.address)?)))
+        .collect::<Result<Vec<_>, _>>()?;
+    let queues = if row.queue_of.is_empty() {
+        let only = keys.first().ok_or(Damaged("a message without a queue"))?;
+        vec![only.clone(); recipients.len()]
+    } else {
+        let key = |&place: &u32| keys.get(place as usize).cloned().ok_or(Damaged("a recipient without a queue"));
+        row.queue_of.iter().map(key).collect::<Result<Vec<_>, _>>()?
+    };
+    if queues.len() != recipients.len() || recipients.len() != row.recipients as usize || recipients.is_empty() {
+        return Err(Damaged("recipients and queues do not match"));
+    }
+    Ok(StoredMessage {
+        id,
+        envelope: Envelope {
+            reverse_path: match row.envelope.reverse_path {
+                None => ReversePath::Null,
+                Some(path) => ReversePath::Path(address(path)?),
+            },
+            recipients,
+            body: if row.envelope.eight_bit { BodyType::EightBit } else { BodyType::SevenBit },
+            smtputf8: row.envelope.smtputf8,
+        },
+        queues,
+        accepted: Timestamp(row.accepted),
+        deliver_at: Timestamp(row.deliver_at),
+        origin: Origin {
+            session: row.origin.session.into(),
+            listener: row.origin.listener.into(),
+            peer_addr: match row.origin.peer_addr {
+                None => None,
+                Some(peer) => Some(peer.parse::<SocketAddr>().map_err(|_| Damaged("a peer address"))?),
+            },
+            user: row.origin.user.map(Arc::from),
+        },
+        header_len: row.header_len,
+        len: row.len,
+    })
+}
+
+/// Octets of the header block and of the content, and whether the body was streamed ahead of the commit.
+pub(super) fn decode_extent(id: QueueId, bytes: &[u8]) -> Result<(u64, u64, bool), Damaged> {
+    let row: RowExtent = unseal(row_seed(id.0, 0), bytes)?;
+    if row.header_len > row.len {
+        return Err(Damaged("a header block longer than the content"));
+    }
+    Ok((row.header_len, row.len, row.streamed))
+}
+
+/// Reads the part of a message's row that the index is built from.
+pub(super) fn decode_head(id: QueueId, bytes: &[u8]) -> Result<Head, Damaged> {
+    let row: RowHead<'_> = unseal(row_seed(id.0, 0), bytes)?;
+    let queues = queue_keys(&row.queues)?;
+    let places_fit = row.queue_of.iter().all(|&place| (place as usize) < queues.len());
+    let counts_fit = row.queue_of.is_empty() || row.queue_of.len() == row.recipients as usize;
+    if row.recipients == 0 || queues.is_empty() || !places_fit || !counts_fit {
+        return Err(Damaged("recipients and queues do not match"));
+    }
+    Ok(Head {
+        due: row.deliver_at,
+        len: row.len,
+        streamed: row.streamed,
+        queues,
+        queue_of: row.queue_of,
+        recipients: row.recipients,
+    })
+}
+
+fn queue_keys(names: &[&str]) -> Result<Vec<QueueKey>, Damaged> {
+    let (pairs, rest) = names.as_chunks::<2>();
+    if !rest.is_empty() {
+        return Err(Damaged("a queue without a destination"));
+    }
+    Ok(pairs
+        .iter()
+        .map(|[zone, destination]| QueueKey { zone: (*zone).into(), destination: (*destination).into() })
+        .collect())
+}
+
+fn address(text: &str) -> Result<Address, Damaged> {
+    Address::parse(text).map_err(|_| Damaged("an address"))
+}
+
+/// A recipient's durable state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Fate {
+    /// Out of the queue.
+    Done,
+    /// Waits until `due`.
+    Pending { due: u64, attempts: u16 },
+    /// Waits for an operator; `due` is what it was.
+    Held { due: u64, attempts: u16 },
+}
+
+/// One recipient in a page.
+#[derive(Clone, Copy, Debug, Encode, Decode)]
+struct StateRow {
+    #[n(0)]
+    kind: u8,
+    #[n(1)]
+    due: u64,
+    #[n(2)]
+    attempts: u16,
+    /// Place of its reason, from 1; 0 is none.
+    #[n(3)]
+    reason: u16,
+}
+
+/// The states of up to 256 recipients; one that isn't there is as it was accepted.
+#[derive(Clone, Debug, Default, Encode, Decode)]
+pub(super) struct Page {
+    #[n(0)]
+    states: Vec<Option<StateRow>>,
+    #[n(1)]
+    reasons: Vec<String>,
+}
+
+impl Page {
+    /// Sets the state of the recipient at `place`. A `reason` of None keeps the one it had.
+    pub(super) fn set(&mut self, place: usize, fate: Fate, reason: Option<&str>) {
+        if self.states.len() <= place {
+            self.states.resize(place + 1, None);
+        }
+        let kept = self.states[place].map_or(0, |state| state.reason);
+        let (kind, due, attempts) = match fate {
+            Fate::Done => (0, 0, 0),
+            Fate::Pending { due, attempts } => (1, due, attempts),
+            Fate::Held { due, attempts } => (2, due, attempts),
+        };
+        let reason = match (fate, reason) {
+            (Fate::Done, _) => 0,
+            (_, Some(text)) => self.place_of(text),
+            (_, None) => kept,
+        };
+        self.states[place] = Some(StateRow { kind, due, attempts, reason });
+    }
+
+    /// What is said of the recipient at `place`; None: it is as it was accepted.
+    pub(super) fn get(&self, place: usize) -> Option<Fate> {
+        let state = (*self.states.get(place)?)?;
+        Some(match state.kind {
+            0 => Fate::Done,
+            1 => Fate::Pending { due: state.due, attempts: state.attempts },
+            _ => Fate::Held { due: state.due, attempts: state.attempts },
+        })
+    }
+
+    /// Why the recipient at `place` was deferred last.
+    pub(super) fn reason(&self, place: usize) -> &str {
+        let reason = self.states.get(place).copied().flatten().map_or(0, |state| usize::from(state.reason));
+        reason.checked_sub(1).and_then(|at| self.reasons.get(at)).map_or("", String::as_str)
+    }
+
+    fn place_of(&mut self, text: &str) -> u16 {
+        let text = cut(text);
+        if text.is_empty() {
+            return 0;
+        }
+        let at = self.reasons.iter().position(|known| known == text).unwrap_or_else(|| {
+            self.reasons.push(text.to_owned());
+            self.reasons.len() - 1
+        });
+        u16::try_from(at + 1).unwrap_or(0)
+    }
+
+    /// Drops reasons that nobody has any more.
+    fn tidy(&mut self) {
+        let mut places = vec![0u16; self.reasons.len() + 1];
+        let mut kept = Vec::new();
+        for state in self.states.iter_mut().flatten() {
+            let old = usize::from(state.reason);
+            let Some(text) = old.checked_sub(1).and_then(|at| self.reasons.get(at)) else { continue };
+            if places[old] == 0 {
+                kept.push(text.clone());
+                places[old] = u16::try_from(kept.len()).unwrap_or(0);
+            }
+            state.reason = places[old];
+        }
+        self.reasons = kept;
+    }
+
+    pub(super) fn to_row(&mut self, id: u64, page: u32) -> Vec<u8> {
+        self.tidy();
+        seal(row_seed(id, page + 1), self, 64)
+    }
+
+    pub(super) fn from_row(id: u64, page: u32, bytes: &[u8]) -> Result<Self, Damaged> {
+        unseal(row_seed(id, page + 1), bytes)
+    }
+}
+
+/// A reason on one line, at most 512 octets, cut between characters.
+fn cut(text: &str) -> &str {
+    let line = text.split(['\r', '\n']).next().unwrap_or_default();
+    let mut end = line.len().min(MAX_REASON);
+    while !line.is_char_boundary(end) {
+        end -= 1;
+    }
+    &line[..end]
+}
+
+/// The CRC of a chunk of content: of its place, and of the parts it is made of.
+pub(super) fn chunk_crc(id: u64, number: u32, parts: [&[u8]; 2]) -> u32 {
+    let mut crc = seed(&[&id.to_le_bytes(), &number.to_le_bytes()]);
+    for part in parts {
+        crc.update(part);
+    }
+    crc.finalize()
+}
+
+/// A fact's value: CRC, expiry (0 is never), octets.
+pub(super) fn encode_fact(key: &[u8], value: &[u8], expires: Option<Timestamp>) -> Vec<u8> {
+    let expires = expires.map_or(u64::MAX, |at| at.0).to_le_bytes();
+    let mut crc = seed(&[key]);
+    crc.update(&expires);
+    crc.update(value);
+    [&crc.finalize().to_le_bytes(), &expires[..], value].concat()
+}
+
+/// When the fact expires, and its value.
+pub(super) fn decode_fact<'b>(key: &[u8], bytes: &'b [u8]) -> Result<(u64, &'b [u8]), Damaged> {
+    let (crc, rest) = bytes.split_first_chunk::<4>().ok_or(Damaged("a fact is too short"))?;
+    let (expires, value) = rest.split_first_chunk::<8>().ok_or(Damaged("a fact is too short"))?;
+    let mut sum = seed(&[key]);
+    sum.update(rest);
+    if sum.finalize() != u32::from_le_bytes(*crc) {
+        return Err(Damaged("a fact's checksum"));
+    }
+    Ok((u64::from_le_bytes(*expires), value))
+}
+
+fn row_seed(id: u64, page: u32) -> crc32fast::Hasher {
+    seed(&[&id.to_le_bytes(), &page.to_le_bytes()])
+}
+
+fn seed(parts: &[&[u8]]) -> crc32fast::Hasher {
+    let mut crc = crc32fast::Hasher::new();
+    for part in parts {
+        crc.update(part);
+    }
+    crc
+}
+
+fn seal<T: Encode<()>>(mut crc: crc32fast::Hasher, row: &T, size: usize) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(size);
+    bytes.extend_from_slice(&[0; 4]);
+    minicbor::encode(row, &mut bytes).expect("writing to a Vec does not fail");
+    crc.update(&bytes[4..]);
+    bytes[..4].copy_from_slice(&crc.finalize().to_le_bytes());
+    bytes
+}
+
+fn unseal<'b, T: Decode<'b, ()>>(mut crc: crc32fast::Hasher, bytes: &'b [u8]) -> Result<T, Damaged> {
+    let (sum, row) = bytes.split_first_chunk::<4>().ok_or(Damaged("a row is too short"))?;
+    crc.update(row);
+    if crc.finalize() != u32::from_le_bytes(*sum) {
+        return Err(Damaged("a row's checksum"));
+    }
+    minicbor::decode(row).map_err(|_| Damaged("a row's form"))
+}
+
+fn count(n: usize) -> u32 {
+    u32::try_from(n).unwrap_or(u32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bytes::Bytes;
+
+    fn message() -> NewMessage {
+        let mut envelope = Envelope::new(ReversePath::Path("a@b.example".parse().unwrap()));
+        envelope.recipients =
+            ["x@one.example", "y@two.example", "z@one.example"].map(|a| Recipient::new(a.parse().unwrap())).to_vec();
+        envelope.body = BodyType::EightBit;
+        let key = |d: &str| QueueKey { zone: "default".into(), destination: d.into() };
+        NewMessage {
+            envelope,
+            header: Bytes::from_static(b"A: b\r\n"),
+            queues: vec![key("one.example"), key("two.example"), key("one.example")],
+            accepted: Timestamp(5),
+            deliver_at: Timestamp(7),
+            origin: Origin {
+                session: "s".into(),
+                listener: "l".into(),
+                peer_addr: Some("[::1]:25".parse().unwrap()),
+                user: Some("u".into()),
+            },
+            facts: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn message_rows_come_back_and_damage_is_seen() {
+        let new = message();
+        let (keys, of) = distinct(&new.queues);
+        assert_eq!((keys.len(), &of[..]), (2, &[0, 1, 0][..]));
+        let id = QueueId(9);
+        let bytes = encode_message(id, &new, &keys, &of, 100, true);
+        let stored = decode_message(id, &bytes).unwrap();
+        assert_eq!((&stored.envelope, &stored.queues, &stored.origin), (&new.envelope, &new.queues, &new.origin));
+        assert_eq!(
+            (stored.accepted, stored.deliver_at, stored.header_len, stored.len),
+            (Timestamp(5), Timestamp(7), 6, 100)
+        );
+        let head = decode_head(id, &bytes).unwrap();
+        assert_eq!((head.due, head.streamed, head.recipients, head.queues.len()), (7, true, 3, 2));
+        assert!(decode_message(QueueId(8), &bytes).is_err(), "a row in the wrong place");
+        for at in 0..bytes.len() {
+            let mut flipped = bytes.clone();
+            flipped[at] ^= 1;
+            assert!(decode_message(id, &flipped).is_err() && decode_head(id, &flipped).is_err(), "octet {at}");
+        }
+    }
+
+    #[test]
+    fn pages_share_reasons_and_forget_them() {
+        let mut page = Page::default();
+        let fate = Fate::Pending { due: 3, attempts: 2 };
+        page.set(255, fate, Some(&format!("{}é", "x".repeat(511))));
+        page.set(3, fate, Some("busy\r\nX"));
+        page.set(4, Fate::Held { due: 9, attempts: 1 }, Some("busy"));
+        page.set(4, Fate::Held { due: 9, attempts: 1 }, None);
+        let read = Page::from_row(1, 0, &page.to_row(1, 0)).unwrap();
+        assert_eq!((read.get(0), read.get(3), read.reason(3), read.reason(4)), (None, Some(fate), "busy", "busy"));
+        assert_eq!((read.reason(255).len(), read.reasons.len()), (511, 2));
+        page.set(3, Fate::Done, None);
+        page.set(4, Fate::Done, None);
+        let read = Page::from_row(1, 0, &page.to_row(1, 0)).unwrap();
+        assert_eq!((read.get(4), read.reason(4), read.reasons.len()), (Some(Fate::Done), "", 1));
+        assert!(Page::from_row(1, 1, &page.to_row(1, 0)).is_err());
+    }
+
+    #[test]
+    fn facts_come_back() {
+        let bytes = encode_fact(b"k", b"v", Some(Timestamp(4)));
+        assert_eq!(decode_fact(b"k", &bytes).unwrap(), (4, &b"v"[..]));
+        assert!(decode_fact(b"l", &bytes).is_err());
+    }
+}

@@ -1,0 +1,154 @@
+//! What the engine's handles, its drafts, its readers and its writer share: database, index, budget, and whether the
+//! store still works.
+
+use super::Options;
+use super::budget::Budget;
+use super::index::Index;
+use super::writer::Op;
+use crate::spool::{Health, LeaseToken, SpoolError};
+use postern_core::mail::{IdGenerator, QueueId};
+use std::fs::File;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
+use tokio::sync::mpsc::WeakSender;
+use tokio::sync::{Notify, watch};
+
+/// How long an answer about free space is good for.
+const SPACE_AGE: Duration = Duration::from_secs(1);
+
+#[derive(Debug)]
+pub(super) struct Shared {
+    pub db: redb::Database,
+    pub index: Mutex<Index>,
+    pub ids: Mutex<IdGenerator>,
+    pub budget: Budget,
+    pub options: Options,
+    /// For the one who waits for [`crate::spool::Spool::changed`].
+    pub news: Notify,
+    /// Why the store takes nothing any more.
+    broken: watch::Sender<Option<Arc<str>>>,
+    pub chores: Mutex<Chores>,
+    waker: OnceLock<WeakSender<Op>>,
+    space: Mutex<Option<(Instant, u64)>>,
+    dir: Option<PathBuf>,
+    /// Held as long as the database is open: dropped last.
+    _lock: Option<File>,
+}
+
+/// What others leave for the writer without being able to wait for it.
+#[derive(Debug, Default)]
+pub(super) struct Chores {
+    /// Drafts that were dropped after some of their content had been written.
+    pub discarded: Vec<u64>,
+    /// Leases that nobody took, of recipients that an operator has acted on meanwhile.
+    pub returned: Vec<(QueueId, Vec<LeaseToken>)>,
+}
+
+impl Shared {
+    pub(super) fn new(
+        db: redb::Database,
+        index: Index,
+        last: u64,
+        options: Options,
+        home: Option<(PathBuf, File)>,
+    ) -> Self {
+        let (dir, lock) = home.unzip();
+        Self {
+            db,
+            index: Mutex::new(index),
+            ids: Mutex::new(IdGenerator::new(options.node, Some(QueueId(last)))),
+            budget: Budget::new(options.draft_memory, options.patience),
+            options,
+            news: Notify::new(),
+            broken: watch::Sender::new(None),
+            chores: Mutex::default(),
+            waker: OnceLock::new(),
+            space: Mutex::new(None),
+            dir,
+            _lock: lock,
+        }
+    }
+
+    pub(super) fn index(&self) -> MutexGuard<'_, Index> {
+        lock(&self.index)
+    }
+
+    pub(super) fn set_waker(&self, ops: WeakSender<Op>) {
+        // It is set once, at start.
+        let _ = self.waker.set(ops);
+    }
+
+    /// There are chores. If there is no room to say so, the writer is awake.
+    pub(super) fn wake(&self) {
+        if let Some(ops) = self.waker.get().and_then(WeakSender::upgrade) {
+            let _ = ops.try_send(Op::Wake);
+        }
+    }
+
+    /// Nothing is taken from now on. The first reason stays.
+    pub(super) fn poison(&self, why: &str) {
+        self.broken.send_if_modified(|broken| {
+            let first = broken.is_none();
+            if first {
+                tracing::error!("the spool failed and takes nothing until a restart: {why}");
+                *broken = Some(why.into());
+            }
+            first
+        });
+    }
+
+    /// Fails if the store is poisoned.
+    pub(super) fn check(&self) -> Result<(), SpoolError> {
+        match &*self.broken.borrow() {
+            None => Ok(()),
+            Some(why) => Err(SpoolError::Poisoned(why.to_string())),
+        }
+    }
+
+    /// The error to give when the writer did not answer: it only ever does so when the store is poisoned.
+    pub(super) fn failure(&self) -> SpoolError {
+        self.check().err().unwrap_or_else(|| SpoolError::Poisoned("the writer has ended".to_owned()))
+    }
+
+    /// Resolves when the store is poisoned.
+    pub(super) async fn poisoned(&self) -> String {
+        let mut broken = self.broken.subscribe();
+        match broken.wait_for(Option::is_some).await {
+            Ok(why) => why.as_deref().unwrap_or_default().to_owned(),
+            Err(_) => std::future::pending().await,
+        }
+    }
+
+    /// Why there is no room for another draft, if there is none.
+    pub(super) fn full(&self) -> Option<String> {
+        let dir = self.dir.as_ref()?;
+        let now = Instant::now();
+        let mut space = lock(&self.space);
+        let free = match *space {
+            Some((at, free)) if now.duration_since(at) < SPACE_AGE => free,
+            _ => {
+                // What can't be asked is not held against the mail.
+                let free =
+                    rustix::fs::statvfs(dir).map_or(u64::MAX, |stat| stat.f_bavail.saturating_mul(stat.f_frsize));
+                *space = Some((now, free));
+                free
+            }
+        };
+        let least = self.options.min_free;
+        (free < least).then(|| format!("{free} octets free in {}, at least {least} are kept", dir.display()))
+    }
+
+    pub(super) fn health(&self) -> Health {
+        match self.check() {
+            Err(SpoolError::Poisoned(why)) => Health::Poisoned(why),
+            _ => self.full().map_or(Health::Ok, Health::Full),
+        }
+    }
+}
+
+/// Locks a mutex. A holder that panicked left memory behind that the store does not depend on: the disk is the truth,
+/// and the writer's own panics poison the store.
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

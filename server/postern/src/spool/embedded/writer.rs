@@ -1,0 +1,290 @@
+//! The one thread that writes: it takes what has collected while the last commit was on its way, makes one transaction
+//! of it, and answers everybody once that is durable.
+//!
+//! There is no timer and no artificial delay: with one client a group is one message, with many it is what came in
+//! during one commit. The index follows the disk, never the other way round. Whatever fails here (an I/O error, a full
+//! disk that redb ran into, a page that is not what it should be) poisons the store: the group's waiters and all later
+//! ones are refused, nothing is tried again, and the process is expected to end.
+
+use super::admin::{self, AdminOp};
+use super::budget::Share;
+use super::draft::Streamed;
+use super::group::Group;
+use super::hot::HotMessage;
+use super::index::Arrival;
+use super::settle::SettleOp;
+use super::shared::{Shared, lock};
+use super::store::{self, NewRow, StoreError, Tables};
+use crate::spool::SpoolError;
+use bytes::Bytes;
+use postern_core::mail::QueueId;
+use std::any::Any;
+use std::collections::VecDeque;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use tokio::sync::mpsc::{Receiver, error::TryRecvError};
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
+
+/// Most octets in one transaction: bounds memory and the time that others wait.
+const GROUP_OCTETS: usize = 4 * 1024 * 1024;
+/// Most operations in one transaction.
+const GROUP_OPS: usize = 2048;
+/// Streamed octets after which a commit is made durable, so that redb can use freed pages again.
+const DURABLE_EVERY: usize = 8 * 1024 * 1024;
+/// Chunks swept in one transaction.
+const SWEEP: usize = 256;
+/// Ids are reserved this far ahead of the newest, so that they never go back across a restart: 10 s.
+const ID_AHEAD: u64 = 10_000 << 22;
+/// Facts looked at for expiry in one transaction, and how long after the last of them it begins again.
+const PURGE: usize = 256;
+const PURGE_EVERY_MS: u64 = 60_000;
+
+/// Something to be written.
+#[derive(Debug)]
+pub(super) enum Op {
+    Chunk(ChunkOp),
+    Commit(Box<CommitOp>),
+    Settle(Box<SettleOp>),
+    Facts(FactsOp),
+    Admin(Box<AdminOp>),
+    /// There are chores.
+    Wake,
+}
+
+/// A chunk of content ahead of its commit.
+#[derive(Debug)]
+pub(super) struct ChunkOp {
+    pub id: u64,
+    pub number: u32,
+    pub crc: u32,
+    pub data: Bytes,
+    /// The draft was given up.
+    pub ended: Arc<AtomicBool>,
+    pub _permit: OwnedSemaphorePermit,
+}
+
+/// A message on its way in.
+pub(super) struct Incoming {
+    pub new: NewRow,
+    pub arrival: Arrival,
+    pub hot: Option<HotMessage>,
+    pub facts: Vec<FactRow>,
+    /// Chunks that become the message's.
+    pub streamed: Option<Streamed>,
+    pub _share: Share,
+}
+
+#[derive(Debug)]
+pub(super) struct CommitOp {
+    pub incoming: Incoming,
+    pub ack: oneshot::Sender<Result<QueueId, SpoolError>>,
+}
+
+#[derive(Debug)]
+pub(super) struct FactsOp {
+    pub facts: Vec<FactRow>,
+    pub ack: oneshot::Sender<Result<(), SpoolError>>,
+}
+
+/// A fact as it is stored; no value removes it.
+#[derive(Debug)]
+pub(super) struct FactRow {
+    pub key: Vec<u8>,
+    pub value: Option<Vec<u8>>,
+}
+
+impl std::fmt::Debug for Incoming {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Incoming({})", QueueId(self.new.id))
+    }
+}
+
+impl Op {
+    fn weight(&self) -> usize {
+        match self {
+            Self::Chunk(chunk) => chunk.data.len(),
+            Self::Commit(commit) => commit.incoming.new.weight(),
+            Self::Settle(settle) => 256 + settle.emit.iter().map(|emit| emit.new.weight()).sum::<usize>(),
+            Self::Facts(facts) => facts.facts.len() * 256,
+            Self::Admin(_) | Self::Wake => 0,
+        }
+    }
+}
+
+/// The writer's own state.
+pub(super) struct Writer {
+    shared: Arc<Shared>,
+    ops: Receiver<Op>,
+    /// Ids whose chunks belong to no message.
+    sweeps: VecDeque<u64>,
+    /// No id given out is above this, as the store knows.
+    ceiling: u64,
+    /// Octets in transactions since the last durable one.
+    undurable: usize,
+    purge_at: u64,
+    purge_cursor: Vec<u8>,
+}
+
+impl Writer {
+    pub(super) fn new(shared: Arc<Shared>, ops: Receiver<Op>, ceiling: u64, sweeps: Vec<u64>) -> Self {
+        let purge_at = (shared.options.clock)().0.saturating_add(PURGE_EVERY_MS);
+        let sweeps = sweeps.into();
+        Self { shared, ops, sweeps, ceiling, undurable: 0, purge_at, purge_cursor: Vec::new() }
+    }
+
+    /// Runs until all handles are gone.
+    pub(super) fn run(mut self) {
+        let mut next = None;
+        loop {
+            if next.is_none() {
+                next = match self.wait() {
+                    Ok(op) => op,
+                    Err(()) => break,
+                };
+            }
+            let (ops, admin) = self.collect(next.take());
+            if self.shared.check().is_err() {
+                // Dropping an operation refuses it: see `Shared::failure`.
+                drop((ops, admin));
+                continue;
+            }
+            let done = catch_unwind(AssertUnwindSafe(|| self.write(ops)));
+            self.judge(done);
+            if let Some(op) = admin {
+                let done = catch_unwind(AssertUnwindSafe(|| self.administer(op)));
+                self.judge(done);
+            }
+        }
+        // The last handle is gone, and with it the last draft: what they left is swept now or at the next open.
+        let last = catch_unwind(AssertUnwindSafe(|| {
+            while self.shared.check().is_ok() && self.has_chores() {
+                self.write(Vec::new())?;
+            }
+            Ok(())
+        }));
+        self.judge(last);
+    }
+
+    /// The next operation; None if there are chores to be done instead.
+    fn wait(&mut self) -> Result<Option<Op>, ()> {
+        if self.shared.check().is_ok() && self.has_chores() {
+            return match self.ops.try_recv() {
+                Ok(op) => Ok(Some(op)),
+                Err(TryRecvError::Empty) => Ok(None),
+                Err(TryRecvError::Disconnected) => Err(()),
+            };
+        }
+        self.ops.blocking_recv().map(Some).ok_or(())
+    }
+
+    fn has_chores(&self) -> bool {
+        let chores = lock(&self.shared.chores);
+        !self.sweeps.is_empty() || !chores.discarded.is_empty() || !chores.returned.is_empty()
+    }
+
+    /// What has come in meanwhile, up to a group's size. An admin action is a group of its own.
+    fn collect(&mut self, first: Option<Op>) -> (Vec<Op>, Option<Box<AdminOp>>) {
+        let mut ops = Vec::new();
+        let mut weight = 0;
+        let mut next = first;
+        while let Some(op) = next {
+            if let Op::Admin(admin) = op {
+                return (ops, Some(admin));
+            }
+            weight += op.weight();
+            ops.push(op);
+            let room = weight < GROUP_OCTETS && ops.len() < GROUP_OPS;
+            next = if room { self.ops.try_recv().ok() } else { None };
+        }
+        (ops, None)
+    }
+
+    fn judge(&self, done: Result<Result<(), StoreError>, Box<dyn Any + Send>>) {
+        match done {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => self.shared.poison(&error.to_string()),
+            Err(_) => self.shared.poison("the writer panicked"),
+        }
+    }
+
+    /// One transaction of `ops` and chores.
+    fn write(&mut self, ops: Vec<Op>) -> Result<(), StoreError> {
+        let mut group = self.group(ops);
+        let sweep = self.sweeps.front().copied();
+        if group.is_empty() && sweep.is_none() {
+            return Ok(());
+        }
+        let streamed = group.chunk_octets();
+        let durable = !group.only_chunks() || sweep.is_some() || self.undurable + streamed >= DURABLE_EVERY;
+        let txn = store::begin(&self.shared.db, durable, self.shared.options.quick_repair)?;
+        let mut tables = Tables::new(&txn);
+        group.write(&mut tables)?;
+        let swept = match sweep {
+            Some(id) => tables.sweep(id, SWEEP)?,
+            None => false,
+        };
+        let ceiling = self.raise_ceiling(&mut tables, group.newest())?;
+        if durable {
+            self.purge(&mut tables)?;
+        }
+        drop(tables);
+        txn.commit()?;
+
+        self.undurable = if durable { 0 } else { self.undurable + streamed };
+        self.ceiling = ceiling;
+        if swept {
+            self.sweeps.pop_front();
+        }
+        self.sweeps.extend(group.loose());
+        group.finish(&self.shared);
+        Ok(())
+    }
+
+    /// The operations with what the index knows of them, and what was left to be done.
+    fn group(&mut self, ops: Vec<Op>) -> Group {
+        let (discarded, returned) = {
+            let mut chores = lock(&self.shared.chores);
+            (std::mem::take(&mut chores.discarded), std::mem::take(&mut chores.returned))
+        };
+        self.sweeps.extend(discarded);
+        let mut group = Group::new(ops);
+        for (message, tokens) in returned {
+            group.push_settle(SettleOp::giving_back(&self.shared, message, tokens));
+        }
+        group.prepare(&self.shared.index());
+        group
+    }
+
+    fn raise_ceiling(&self, tables: &mut Tables<'_>, newest: u64) -> Result<u64, StoreError> {
+        if newest <= self.ceiling {
+            return Ok(self.ceiling);
+        }
+        let ceiling = newest.saturating_add(ID_AHEAD);
+        tables.set_ceiling(ceiling)?;
+        Ok(ceiling)
+    }
+
+    /// Now and then, a step through the facts to remove those that have expired.
+    fn purge(&mut self, tables: &mut Tables<'_>) -> Result<(), StoreError> {
+        let now = (self.shared.options.clock)().0;
+        if now < self.purge_at {
+            return Ok(());
+        }
+        match tables.purge_facts(&self.purge_cursor, now, PURGE)? {
+            Some(cursor) => self.purge_cursor = cursor,
+            None => {
+                self.purge_cursor.clear();
+                self.purge_at = now.saturating_add(PURGE_EVERY_MS);
+            }
+        }
+        Ok(())
+    }
+
+    fn administer(&mut self, op: Box<AdminOp>) -> Result<(), StoreError> {
+        self.undurable = 0;
+        let loose = admin::run(&self.shared, *op)?;
+        self.sweeps.extend(loose);
+        Ok(())
+    }
+}

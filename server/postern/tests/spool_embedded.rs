@@ -1,0 +1,254 @@
+//! The embedded engine against the suite for every engine, and what is its own: files, locks, damage, limits.
+#![allow(missing_docs)]
+
+mod spool_suite;
+
+use postern::spool::embedded::{Embedded, OpenError, Options};
+use postern::spool::{Draft, Health, Settle, Spool, SpoolError};
+use spool_suite::*;
+use std::fs;
+use std::path::PathBuf;
+use std::time::Duration;
+
+struct Store {
+    dir: tempfile::TempDir,
+    options: Options,
+}
+
+impl Store {
+    fn new() -> Self {
+        let options = Options { pregrow: 0, min_free: 0, ..Options::default() };
+        Self { dir: tempfile::tempdir().unwrap(), options }
+    }
+
+    fn open(&self) -> Embedded {
+        Embedded::open(self.dir.path(), self.options.clone()).unwrap()
+    }
+
+    fn refused(&self) -> String {
+        Embedded::open(self.dir.path(), self.options.clone()).unwrap_err().to_string()
+    }
+
+    fn file(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    async fn filled(messages: usize) -> Self {
+        let store = Self::new();
+        let spool = store.open();
+        for n in 0..messages {
+            commit(&spool, message(&["a.example"]), &pattern(4096, n as u64)).await;
+        }
+        store
+    }
+}
+
+conformance!(Store::new());
+
+#[test]
+fn one_process_at_a_time() {
+    let store = Store::new();
+    let first = store.open();
+    match Embedded::open(store.dir.path(), store.options.clone()) {
+        Err(OpenError::Locked(path)) => assert_eq!(path, store.file("LOCK")),
+        other => panic!("{other:?}"),
+    }
+    drop(first);
+    store.open();
+}
+
+#[cfg(unix)]
+#[test]
+fn files_are_the_owners() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let store = Store::new();
+    let dir = store.dir.path().join("deep").join("queue");
+    drop(Embedded::open(&dir, store.options.clone()).unwrap());
+    assert_eq!(fs::metadata(&dir).unwrap().permissions().mode() & 0o777, 0o700);
+    let files: Vec<_> = fs::read_dir(&dir).unwrap().map(Result::unwrap).collect();
+    assert_eq!(files.len(), 3);
+    for file in files {
+        assert_eq!(file.metadata().unwrap().permissions().mode() & 0o777, 0o600, "{file:?}");
+    }
+}
+
+#[test]
+fn a_directory_that_cannot_be_made_is_named() {
+    let store = Store::new();
+    fs::write(store.file("file"), "x").unwrap();
+    let error = Embedded::open(&store.file("file").join("queue"), store.options.clone()).unwrap_err();
+    assert!(matches!(error, OpenError::Io { .. }), "{error}");
+    assert!(error.to_string().contains("file/queue"), "{error}");
+}
+
+#[tokio::test]
+async fn a_lost_store_is_not_replaced() {
+    let store = Store::filled(3).await;
+    fs::rename(store.file("queue.redb"), store.file("elsewhere")).unwrap();
+    assert!(store.refused().contains("is missing"), "{}", store.refused());
+    assert!(!store.file("queue.redb").exists());
+    fs::rename(store.file("elsewhere"), store.file("queue.redb")).unwrap();
+    // A crash right after the store was made: it is whole, only the marker isn't there yet.
+    fs::remove_file(store.file("STORE")).unwrap();
+    assert_eq!(store.open().stats().messages, 3);
+    assert!(store.file("STORE").exists());
+}
+
+#[test]
+fn a_half_made_store_is_made_anew() {
+    let store = Store::new();
+    fs::write(store.file("queue.redb.new"), "half").unwrap();
+    assert_eq!(store.open().stats().messages, 0);
+    assert!(!store.file("queue.redb.new").exists());
+}
+
+#[tokio::test]
+async fn damage_is_told_and_left_alone() {
+    let store = Store::filled(50).await;
+    let whole = fs::read(store.file("queue.redb")).unwrap();
+    let check = |what: &str, bytes: Vec<u8>| {
+        fs::write(store.file("queue.redb"), &bytes).unwrap();
+        let error = Embedded::open(store.dir.path(), store.options.clone()).unwrap_err();
+        assert!(matches!(error, OpenError::Damaged { .. }), "{what}: {error}");
+        assert!(error.to_string().contains("queue.redb"), "{error}");
+        assert!(fs::metadata(store.file("queue.redb")).unwrap().len() == bytes.len() as u64, "{what}");
+    };
+    check("empty", Vec::new());
+    check("foreign", b"SQLite format 3\0".repeat(1000));
+    check("zeros", vec![0; whole.len()]);
+    check("first page only", whole[..4096].to_vec());
+    check("half", whole[..whole.len() / 2].to_vec());
+    let mut header = whole.clone();
+    header[..64].iter_mut().for_each(|octet| *octet ^= 0x55);
+    check("header", header);
+    fs::write(store.file("queue.redb"), &whole).unwrap();
+    assert_eq!(store.open().stats().messages, 50);
+}
+
+#[tokio::test]
+async fn flipped_bits_are_never_taken_for_mail() {
+    let store = Store::filled(20).await;
+    let whole = fs::read(store.file("queue.redb")).unwrap();
+    let mut rng = fastrand::Rng::with_seed(11);
+    for _ in 0..60 {
+        let mut bytes = whole.clone();
+        let at = rng.usize(..bytes.len());
+        bytes[at] ^= 1 << rng.u8(..8);
+        fs::write(store.file("queue.redb"), &bytes).unwrap();
+        let Ok(spool) = Embedded::open(store.dir.path(), store.options.clone()) else { continue };
+        for leased in lease(&spool, "a.example", T0).await {
+            assert_eq!(leased.message.envelope, message(&["a.example"]).envelope);
+            let Ok(source) = spool.open(leased.message.id).await else { continue };
+            if let Ok(bytes) = source.read(0, 100_000).await {
+                assert!((0..20).any(|n| whole_is(&bytes, n)), "octet {at}");
+            }
+        }
+    }
+}
+
+fn whole_is(bytes: &[u8], salt: u64) -> bool {
+    bytes == whole(&message(&["a.example"]), &pattern(4096, salt))
+}
+
+#[tokio::test]
+async fn a_full_disk_stops_intake_but_not_delivery() {
+    let mut store = Store::filled(2).await;
+    store.options.min_free = u64::MAX;
+    let spool = store.open();
+    assert!(matches!(spool.begin(None).await, Err(SpoolError::Busy(_))));
+    assert!(matches!(spool.health(), Health::Full(_)));
+    for leased in lease(&spool, "a.example", T0).await {
+        assert!(spool.settle(settlement(&leased, &Settle::Done)).await.unwrap());
+    }
+    assert_eq!(spool.stats().messages, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn memory_for_drafts_is_bounded() {
+    let mut store = Store::new();
+    store.options.draft_memory = 1 << 20;
+    store.options.patience = Duration::from_secs(30);
+    let spool = store.open();
+    let mut drafts = Vec::new();
+    for _ in 0..24 {
+        drafts.push(spool.begin(None).await.unwrap());
+    }
+    assert!(matches!(spool.begin(None).await, Err(SpoolError::Busy(_))));
+    assert!(spool.stats().draft_memory <= 1 << 20);
+    drop(drafts);
+    assert_eq!(spool.stats().draft_memory, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn many_large_drafts_at_once_all_end() {
+    let mut store = Store::new();
+    store.options.draft_memory = 2 << 20;
+    let spool = store.open();
+    let tasks: Vec<_> = (0..100)
+        .map(|n| {
+            let spool = spool.clone();
+            tokio::spawn(async move {
+                let body = pattern(300_000, n);
+                let id = commit(&spool, message(&["a.example"]), &body).await;
+                assert!(content(&spool, id).await == whole(&message(&["a.example"]), &body));
+            })
+        })
+        .collect();
+    for task in tasks {
+        task.await.unwrap();
+    }
+    assert_eq!((spool.stats().messages, spool.stats().draft_memory), (100, 0));
+}
+
+#[tokio::test]
+async fn a_dropped_commit_is_not_taken_back() {
+    let store = Store::new();
+    let spool = store.open();
+    let sealed = draft(&spool, &pattern(10, 1)).await;
+    let mut commit = Box::pin(spool.commit(sealed, message(&["a.example"])));
+    let pending = std::future::poll_fn(|cx| std::task::Poll::Ready(commit.as_mut().poll(cx).is_pending())).await;
+    drop(commit);
+    drop(spool);
+    // It was queued whether or not it was seen to end.
+    let _ = pending;
+    assert_eq!(store.open().stats().messages, 1);
+}
+
+#[tokio::test]
+async fn expired_facts_are_removed_in_time() {
+    use postern::spool::{Fact, Facts};
+    fn clock() -> postern_core::time::Timestamp {
+        later(NOW.load(std::sync::atomic::Ordering::Relaxed))
+    }
+    static NOW: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(0);
+    let mut store = Store::new();
+    store.options.clock = clock;
+    let spool = store.open();
+    spool.write(vec![Fact { expires: Some(later(5)), ..fact("k", Some("v")) }]).await.unwrap();
+    NOW.store(61, std::sync::atomic::Ordering::Relaxed);
+    spool.write(vec![fact("other", Some("v"))]).await.unwrap();
+    // Asked at an earlier time it would still be there, had it not been removed.
+    assert_eq!(spool.get("plugin/test", b"k", T0).await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn a_new_format_is_refused() {
+    let store = Store::filled(1).await;
+    {
+        let db = redb::Database::open(store.file("queue.redb")).unwrap();
+        let txn = db.begin_write().unwrap();
+        txn.open_table(redb::TableDefinition::<&str, u64>::new("meta")).unwrap().insert("format", 99).unwrap();
+        txn.commit().unwrap();
+    }
+    assert!(store.refused().contains("format 99"), "{}", store.refused());
+}
+
+#[tokio::test]
+async fn drafts_report_their_id() {
+    let store = Store::new();
+    let spool = store.open();
+    let draft = spool.begin(None).await.unwrap();
+    let id = draft.id();
+    let sealed = draft.seal().await.unwrap();
+    assert_eq!(spool.commit(sealed, message(&["a.example"])).await.unwrap(), id);
+}
