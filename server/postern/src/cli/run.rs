@@ -42,7 +42,8 @@ pub fn run(args: &RunArgs) -> anyhow::Result<()> {
 
 /// Runs a future on a runtime of its own.
 pub fn blocking(work: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("can't start the runtime")?;
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().enable_all().build().context("can't start the runtime")?;
     let result = runtime.block_on(work);
     // Tasks that are left hold nothing that was promised to anybody.
     runtime.shutdown_background();

@@ -28,9 +28,9 @@ pub fn read(files: &[PathBuf], env: impl Iterator<Item = (String, String)>) -> R
 }
 
 fn read_file(file: &Path) -> Result<Table, ConfigError> {
-    let text = std::fs::read_to_string(file)
-        .map_err(|source| ConfigError::Read { file: file.to_owned(), source })?;
-    let wrong = |error: toml::de::Error| ConfigError::File { file: file.to_owned(), message: explained(&error.to_string()) };
+    let text = std::fs::read_to_string(file).map_err(|source| ConfigError::Read { file: file.to_owned(), source })?;
+    let wrong =
+        |error: toml::de::Error| ConfigError::File { file: file.to_owned(), message: explained(&error.to_string()) };
     toml::from_str::<Written>(&text).map_err(wrong)?;
     let mut table: Table = toml::from_str(&text).map_err(wrong)?;
     let folder = file.parent().unwrap_or(Path::new(""));
@@ -133,11 +133,15 @@ mod tests {
 
     #[test]
     fn relative_paths_belong_to_their_file() {
-        let mut base = table("data_dir = 'data'\n[[plugin]]\ncomponent = 'p.wasm'\n[[plugin]]\ncomponent = '/abs.wasm'");
+        let mut base =
+            table("data_dir = 'data'\n[[plugin]]\ncomponent = 'p.wasm'\n[[plugin]]\ncomponent = '/abs.wasm'");
         for path in PATHS {
             resolve(&mut base, path, Path::new("etc"));
         }
-        assert_eq!(base, table("data_dir = 'etc/data'\n[[plugin]]\ncomponent = 'etc/p.wasm'\n[[plugin]]\ncomponent = '/abs.wasm'"));
+        assert_eq!(
+            base,
+            table("data_dir = 'etc/data'\n[[plugin]]\ncomponent = 'etc/p.wasm'\n[[plugin]]\ncomponent = '/abs.wasm'")
+        );
     }
 
     #[test]
@@ -147,7 +151,10 @@ mod tests {
         };
         assert_eq!(read("POSTERN__ZONE__DEFAULT__CONNECTIONS", "5"), Ok(table("[zone.default]\nconnections = 5")));
         assert_eq!(read("POSTERN__QUEUE__MAX_AGE", "2d"), Ok(table("[queue]\nmax_age = '2d'")));
-        assert_eq!(read("POSTERN__LISTENER__FEEDER__ALLOW_FROM", "['::1/128']"), Ok(table("[listener.feeder]\nallow_from = ['::1/128']")));
+        assert_eq!(
+            read("POSTERN__LISTENER__FEEDER__ALLOW_FROM", "['::1/128']"),
+            Ok(table("[listener.feeder]\nallow_from = ['::1/128']"))
+        );
         assert_eq!(read("POSTERNAL", "x"), Ok(Table::new()));
         let error = read("POSTERN__ZONE__DEFAULT__CONECTIONS", "5").unwrap_err();
         assert!(error.contains("POSTERN__ZONE__DEFAULT__CONECTIONS") && error.contains("`connections`?"), "{error}");

@@ -212,7 +212,9 @@ mod tests {
             keys.push(key.clone());
             match value {
                 toml::Value::Table(inner) => collect(inner, keys),
-                toml::Value::Array(items) => items.iter().filter_map(toml::Value::as_table).for_each(|t| collect(t, keys)),
+                toml::Value::Array(items) => {
+                    items.iter().filter_map(toml::Value::as_table).for_each(|t| collect(t, keys))
+                }
                 _ => {}
             }
         }

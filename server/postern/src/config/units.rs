@@ -23,9 +23,11 @@ impl Span {
 impl<'de> Deserialize<'de> for Span {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
         let text = String::deserialize(from)?;
-        humantime::parse_duration(&text)
-            .map(Self)
-            .map_err(|_| D::Error::custom(format!("`{text}` is not a span of time; write it like \"500ms\", \"7m\", \"4h\" or \"5d\"")))
+        humantime::parse_duration(&text).map(Self).map_err(|_| {
+            D::Error::custom(format!(
+                "`{text}` is not a span of time; write it like \"500ms\", \"7m\", \"4h\" or \"5d\""
+            ))
+        })
     }
 }
 
@@ -45,10 +47,9 @@ impl<'de> Deserialize<'de> for Size {
         }
         match Written::deserialize(from) {
             Ok(Written::Number(octets)) => Ok(Self(octets)),
-            Ok(Written::Text(text)) => text
-                .parse::<bytesize::ByteSize>()
-                .map(|size| Self(size.0))
-                .map_err(|_| D::Error::custom(format!("`{text}` is not a size; write it like \"60KiB\", \"30MiB\" or \"1GiB\""))),
+            Ok(Written::Text(text)) => text.parse::<bytesize::ByteSize>().map(|size| Self(size.0)).map_err(|_| {
+                D::Error::custom(format!("`{text}` is not a size; write it like \"60KiB\", \"30MiB\" or \"1GiB\""))
+            }),
             Err(_) => Err(D::Error::custom("a size is an integer or a text like \"30MiB\"")),
         }
     }
@@ -85,7 +86,9 @@ mod tests {
         check("span = '5d'\nsize = '30MiB'", 432_000, 30 << 20);
         check("span = '1h 30m'\nsize = 1000", 5400, 1000);
         check("span = '90s'\nsize = '1GB'", 90, 1_000_000_000);
-        for bad in ["span = '5'\nsize = 1", "span = 5\nsize = 1", "span = '5d'\nsize = 'much'", "span = '5d'\nsize = -1"] {
+        for bad in
+            ["span = '5'\nsize = 1", "span = 5\nsize = 1", "span = '5d'\nsize = 'much'", "span = '5d'\nsize = -1"]
+        {
             assert!(toml::from_str::<Both>(bad).is_err(), "{bad}");
         }
     }

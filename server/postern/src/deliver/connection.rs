@@ -182,11 +182,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             std::mem::swap(&mut self.out, &mut block);
             self.sent = 0;
             let deadline = Instant::now() + self.limits.content;
-            // What has come already came before the final dot.
-            let mut context = Context::from_waker(Waker::noop());
-            if let Poll::Ready(read) = self.poll_read(&mut context) {
-                self.take_read(read);
-            }
+            self.take_early_reply();
             while self.sent < self.out.len() && self.client.status() == Status::WantsContent {
                 self.step_until(deadline).await;
             }
@@ -201,6 +197,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                 Ok(was_last) => last = was_last,
                 Err(failure) => return self.client.abort(failure),
             }
+        }
+    }
+
+    /// What has come already came before the final dot.
+    fn take_early_reply(&mut self) {
+        let mut context = Context::from_waker(Waker::noop());
+        if let Poll::Ready(read) = self.poll_read(&mut context) {
+            self.take_read(read);
         }
     }
 

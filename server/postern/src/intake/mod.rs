@@ -41,7 +41,13 @@ pub struct Intake<S: Spool> {
 
 impl<S: Spool> Intake<S> {
     /// An intake into `spool`. `hostname` stands in Received and replies.
-    pub fn new(spool: S, hooks: Arc<dyn Hooks>, router: Arc<dyn Router>, hostname: &str, clock: fn() -> Timestamp) -> Self {
+    pub fn new(
+        spool: S,
+        hooks: Arc<dyn Hooks>,
+        router: Arc<dyn Router>,
+        hostname: &str,
+        clock: fn() -> Timestamp,
+    ) -> Self {
         let sessions = session_id::SessionIds::new(clock());
         Self { spool, hooks, router, hostname: hostname.into(), clock, sessions }
     }

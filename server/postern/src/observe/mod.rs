@@ -68,7 +68,8 @@ pub fn start(section: &LogSection) -> WorkerGuard {
 }
 
 fn subscribe<W: for<'a> MakeWriter<'a> + Send + Sync + 'static>(format: Format, filter: EnvFilter, writer: W) {
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer).with_target(false).with_ansi(false);
+    let builder =
+        tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer).with_target(false).with_ansi(false);
     // An error says that a log is there already (in tests): that one is as good.
     let _ = match format {
         Format::Text => builder.try_init(),

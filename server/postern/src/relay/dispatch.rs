@@ -179,13 +179,7 @@ impl<S: Spool> Dispatch<S> {
     }
 
     /// One worker: leases, delivers, settles, until there has been nothing to do for a while.
-    async fn work(
-        self: Arc<Self>,
-        queue: QueueKey,
-        zone: Arc<Zone>,
-        crew: Arc<Crew>,
-        mut stop: watch::Receiver<bool>,
-    ) {
+    async fn work(self: Arc<Self>, queue: QueueKey, zone: Arc<Zone>, crew: Arc<Crew>, mut stop: watch::Receiver<bool>) {
         let mut connection = None;
         while !*stop.borrow() && crew.resting((self.clock)()).is_none() {
             match self.spool.lease(&queue, (self.clock)(), 1, MAX_RECIPIENTS, LEASE_TTL).await {

@@ -14,8 +14,8 @@ pub use section::{
 use crate::config::Config;
 use crate::intake::Intake;
 use crate::receive::Listener;
+use crate::spool::Spool;
 use crate::spool::embedded::{Embedded, OpenError, Options};
-use crate::spool::{Health, Spool};
 use crate::{http, receive};
 use dispatch::Dispatch;
 use postern_core::hook::Hooks;
@@ -32,8 +32,6 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tracing::{error, info, warn};
 
-/// How often the store's health is looked at.
-const HEALTH_CHECK: Duration = Duration::from_millis(200);
 /// Connections that may wait for accept.
 const BACKLOG: u32 = 1024;
 
@@ -131,7 +129,7 @@ impl Server {
         info!(queued = self.spool.stats().recipients, "ready");
         let result = tokio::select! {
             () = stop => Ok(()),
-            failed = store_failed(&self.spool) => Err(StoreFailed(failed)),
+            failed = self.spool.poisoned() => Err(StoreFailed(failed)),
         };
         match &result {
             Ok(()) => info!("stopping"),
@@ -159,16 +157,6 @@ fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     socket.set_reuseaddr(true)?;
     socket.bind(address)?;
     socket.listen(BACKLOG)
-}
-
-/// Resolves with the cause once the store is poisoned.
-async fn store_failed(spool: &impl Spool) -> String {
-    loop {
-        if let Health::Poisoned(cause) = spool.health() {
-            return cause;
-        }
-        tokio::time::sleep(HEALTH_CHECK).await;
-    }
 }
 
 /// The clock. The one place where wall time comes from.

@@ -22,6 +22,8 @@ pub struct PluginError {
 pub fn load(config: &Config) -> Result<Arc<dyn Hooks>, PluginError> {
     match config.written.plugin.first() {
         None => Ok(Arc::new(NoHooks)),
-        Some(PluginSection { name, .. }) => Err(PluginError { name: name.clone(), message: "built without plugins".into() }),
+        Some(PluginSection { name, .. }) => {
+            Err(PluginError { name: name.clone(), message: "built without plugins".into() })
+        }
     }
 }

@@ -149,7 +149,8 @@ impl DsnSection {
     /// One line that begins with the key.
     pub fn check(&self, hostname: &str) -> Result<DsnSender, String> {
         let text = if self.address.is_empty() { format!("mailer-daemon@{hostname}") } else { self.address.clone() };
-        let address = Address::parse(&text).map_err(|error| format!("dsn.address: `{text}` is not an address: {error}"))?;
+        let address =
+            Address::parse(&text).map_err(|error| format!("dsn.address: `{text}` is not an address: {error}"))?;
         if self.name.chars().any(char::is_control) {
             return Err("dsn.name: must not contain control characters".into());
         }
@@ -228,7 +229,10 @@ impl PluginSection {
             return Err(format!("[[plugin]] name: `{}` must be letters, digits, `-` and `_`", self.name));
         }
         if self.cpu.0.is_zero() || self.deadline.0.is_zero() || self.instances == 0 || self.memory.0 < 64 << 10 {
-            return Err(format!("[[plugin]] {}: cpu, deadline and instances must not be zero, memory at least 64KiB", self.name));
+            return Err(format!(
+                "[[plugin]] {}: cpu, deadline and instances must not be zero, memory at least 64KiB",
+                self.name
+            ));
         }
         Ok(())
     }
