@@ -44,7 +44,7 @@ fn absent(folder: &str, but: &str, words: &[&str]) {
 fn each_library_has_one_home() {
     absent("server/postern/src", "/spool/embedded", &["redb::"]);
     absent("server/postern/src", "/http/", &["axum::"]);
-    absent("server/postern/src", "", &["wasmtime"]);
+    absent("server/postern/src", "", &["wasmtime::"]);
     absent("server/core/src", "", &["redb", "axum", "wasmtime", "tokio"]);
     absent("server/plugin-host/src", "", &["redb", "axum", "postern::"]);
 }

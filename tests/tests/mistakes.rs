@@ -88,7 +88,7 @@ fn a_data_dir_in_use_is_named() {
     let other =
         format!("data_dir = '{}'\n[listener.feeder]\naddress = '127.0.0.1:{}'", server.data().display(), free_port());
     let said = refused(&other);
-    assert!(said.contains("data") && said.contains("in use"), "{said}");
+    assert!(said.contains("LOCK") && said.contains("another process"), "{said}");
     // The one that runs is not disturbed.
     let mut client = Client::hello(server.port).unwrap();
     assert_eq!(client.mail("a@b.example", &["c@d.example"], "\r\n").unwrap().code, 250);
