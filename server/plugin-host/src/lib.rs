@@ -1,1 +1,46 @@
-//! placeholder
+//! Runs Postern's plugins: sandboxed WebAssembly components behind the trait [`Hooks`](postern_core::hook::Hooks).
+//!
+//! The only home of wasmtime, and nothing else of the server. A plugin subscribes to a hook by exporting its interface
+//! and uses a capability by importing it; both are read from the component's type when it is loaded. A plugin reaches
+//! nothing but what its grants give, and harms only the call it is in: that ends in the plugin's [`OnError`], its edits
+//! are dropped, and its instance is thrown away.
+//!
+//! ```no_run
+//! # use postern_plugin_host::*;
+//! # async fn example(transaction: &mut postern_core::hook::Transaction) -> Result<(), Box<dyn std::error::Error>> {
+//! use postern_core::hook::Hooks as _;
+//!
+//! let host = PluginHost::new(&EngineOptions::default())?;
+//! let mut spec = PluginSpec::new("header-rewrite", "plugins/header-rewrite.wasm");
+//! spec.config = serde_json::json!({ "remove": ["X-Mailer"] });
+//! let plugins = PluginSet::new(vec![host.load(spec).await?]);
+//! if let Err(refusal) = plugins.rewrite(transaction).await {
+//!     println!("{}", refusal.reply);
+//! }
+//! # Ok(())
+//! # }
+//! ```
+
+mod bindings;
+mod capabilities;
+mod code_cache;
+mod engine;
+mod grants;
+mod hooks;
+mod instance;
+mod load;
+mod log;
+mod mail;
+mod pool;
+mod precompiled;
+mod set;
+mod state;
+mod stats;
+mod ticker;
+mod words;
+
+pub use engine::{EngineError, EngineOptions, PluginHost};
+pub use grants::Grants;
+pub use load::{LoadError, OnError, PluginSpec};
+pub use set::{Plugin, PluginSet};
+pub use stats::{ErrorKind, HookStats};

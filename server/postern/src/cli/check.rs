@@ -1,6 +1,7 @@
 //! `postern check`: reads the config, loads the plugins, and prints the config in effect.
 
 use super::ConfigArgs;
+use super::run::blocking;
 use crate::relay;
 use anyhow::Context as _;
 use clap::Args;
@@ -19,7 +20,7 @@ pub struct CheckArgs {
 #[allow(clippy::print_stdout, reason = "the result of the command")]
 pub fn run(args: &CheckArgs) -> anyhow::Result<()> {
     let config = args.config.load()?;
-    relay::load_plugins(&config)?;
+    blocking(async { Ok(relay::load_plugins(&config).await.map(drop)?) })?;
     if args.json {
         println!("{}", serde_json::to_string_pretty(&config.written).context("can't print the config")?);
     } else {

@@ -34,7 +34,7 @@ pub fn run(args: &RunArgs) -> anyhow::Result<()> {
         // Before the sockets are there: a signal that comes early must not be lost.
         let stop = stop_signal();
         ignore_hangup()?;
-        let server = Server::start(&config).inspect_err(|error| error!(%error, "can't start"))?;
+        let server = Server::start(&config).await.inspect_err(|error| error!(%error, "can't start"))?;
         server.run(stop).await?;
         Ok(())
     })

@@ -79,13 +79,13 @@ pub struct Server {
 }
 
 impl Server {
-    /// Loads the plugins, opens the store and binds the sockets, in this order: nothing is taken before all is there.
+    /// Opens the store, loads the plugins and binds the sockets, in this order: nothing is taken before all is there.
     ///
     /// # Errors
     /// What is missing, named as in the config.
-    pub fn start(config: &Config) -> Result<Self, StartError> {
-        let hooks: Arc<dyn Hooks> = load_plugins(config)?;
+    pub async fn start(config: &Config) -> Result<Self, StartError> {
         let spool = Embedded::open(config.data_dir(), spool_options(config))?;
+        let hooks: Arc<dyn Hooks> = load_plugins(config).await?;
         let control = http::bind_control(config.data_dir())
             .map_err(|source| StartError::Control { path: http::control_socket(config.data_dir()), source })?;
         let mut listeners = Vec::new();

@@ -1,0 +1,153 @@
+//! One instance of a plugin: made, told its config, called.
+
+use crate::bindings::exports::postern::plugin as api;
+use crate::engine::Shared;
+use crate::hooks::HookIndices;
+use crate::log::escape;
+use crate::state::{CpuMeter, GuestState, Identity};
+use crate::stats::ErrorKind;
+use crate::ticker::TICK;
+use postern_core::hook::Transaction;
+use std::sync::Arc;
+use std::time::Duration;
+use wasmtime::component::{InstancePre, Resource};
+use wasmtime::{Store, WasmBacktrace};
+
+/// What instances of one plugin are made from.
+pub(crate) struct Template {
+    pub(crate) host: Arc<Shared>,
+    pub(crate) pre: InstancePre<GuestState>,
+    pub(crate) hooks: HookIndices,
+    pub(crate) identity: Arc<Identity>,
+    pub(crate) cpu: Duration,
+    pub(crate) memory: usize,
+}
+
+/// Starting takes longer than a call (an interpreter sets itself up), and it is done rarely.
+const START_CPU: Duration = Duration::from_secs(1);
+
+/// How a call failed, for the log.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum CallError {
+    /// The plugin returned an error.
+    #[error("{0}")]
+    Refused(String),
+    #[error("{0}")]
+    Trap(String),
+    #[error("it used up its CPU limit{0}")]
+    Cpu(String),
+    #[error("{0}")]
+    Memory(String),
+    #[error("the deadline passed")]
+    Deadline,
+    #[error("no instance became free before the deadline")]
+    Busy,
+    #[error("a new instance could not be made: {0}")]
+    Instance(String),
+}
+
+impl CallError {
+    pub(crate) fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Refused(_) => ErrorKind::Refused,
+            Self::Trap(_) => ErrorKind::Trap,
+            Self::Cpu(_) => ErrorKind::Cpu,
+            Self::Memory(_) => ErrorKind::Memory,
+            Self::Deadline => ErrorKind::Deadline,
+            Self::Busy => ErrorKind::Busy,
+            Self::Instance(_) => ErrorKind::Instance,
+        }
+    }
+}
+
+/// Longest text of a plugin, and longest list of functions in a trap's detail.
+const MAX_TEXT: usize = 1000;
+const MAX_FRAMES: usize = 6;
+
+pub(crate) struct Instance {
+    store: Store<GuestState>,
+    rewrite: Option<api::rewrite::Guest>,
+    cpu_ticks: u64,
+    /// Calls so far.
+    pub(crate) calls: u32,
+}
+
+impl Template {
+    /// Makes an instance and gives it its config.
+    pub(crate) async fn instantiate(&self) -> Result<Instance, CallError> {
+        let state = GuestState::new(self.identity.clone(), self.host.ticker.ticks(), self.memory);
+        let mut store = Store::new(&self.host.engine, state);
+        store.limiter(|state| &mut state.memory);
+        store.epoch_deadline_callback(CpuMeter::on_deadline);
+        CpuMeter::begin(&mut store, ticks(START_CPU.max(self.cpu)));
+        match self.start(&mut store).await {
+            Ok(Ok(rewrite)) => Ok(Instance { store, rewrite, cpu_ticks: ticks(self.cpu), calls: 0 }),
+            Ok(Err(refused)) => Err(CallError::Refused(escape(&refused, MAX_TEXT))),
+            Err(error) => Err(match failure(store.data(), &error) {
+                CallError::Trap(detail) => CallError::Instance(detail),
+                limit => limit,
+            }),
+        }
+    }
+
+    async fn start(
+        &self,
+        store: &mut Store<GuestState>,
+    ) -> wasmtime::Result<Result<Option<api::rewrite::Guest>, String>> {
+        let instance = self.pre.instantiate_async(&mut *store).await?;
+        // Loading checks the signatures, so it comes before the plugin runs any code of its own.
+        let lifecycle = self.hooks.lifecycle.as_ref().map(|hook| hook.load(&mut *store, &instance)).transpose()?;
+        let rewrite = self.hooks.rewrite.as_ref().map(|hook| hook.load(&mut *store, &instance)).transpose()?;
+        if let Some(lifecycle) = lifecycle {
+            let config = self.identity.config.to_string();
+            if let Err(refused) = lifecycle.call_init(&mut *store, &config).await? {
+                return Ok(Err(refused));
+            }
+        }
+        Ok(Ok(rewrite))
+    }
+}
+
+impl Instance {
+    /// Calls the hook `rewrite` on the plugin's own copy of the transaction and gives it back edited.
+    pub(crate) async fn rewrite(&mut self, transaction: Transaction) -> Result<Transaction, CallError> {
+        let Some(rewrite) = &self.rewrite else { return Ok(transaction) };
+        self.calls += 1;
+        CpuMeter::begin(&mut self.store, self.cpu_ticks);
+        self.store.data_mut().begin(transaction);
+        let called = rewrite
+            .call_rewrite(&mut self.store, Resource::new_borrow(0), Resource::new_borrow(0), Resource::new_borrow(0))
+            .await;
+        let edited = self.store.data_mut().finish();
+        match called {
+            Ok(Ok(())) => edited.ok_or_else(|| CallError::Trap("the transaction is gone".into())),
+            Ok(Err(refused)) => Err(CallError::Refused(escape(&refused, MAX_TEXT))),
+            Err(error) => Err(failure(self.store.data(), &error)),
+        }
+    }
+}
+
+/// CPU limits in ticks: at least one.
+fn ticks(cpu: Duration) -> u64 {
+    u64::try_from(cpu.as_nanos().div_ceil(TICK.as_nanos())).unwrap_or(u64::MAX)
+}
+
+/// Which limit ended the call, or was it the guest itself?
+fn failure(state: &GuestState, error: &wasmtime::Error) -> CallError {
+    let place = backtrace(error);
+    let cause = escape(&error.root_cause().to_string(), MAX_TEXT);
+    if state.cpu.exceeded {
+        CallError::Cpu(place)
+    } else if state.memory.exceeded {
+        CallError::Memory(format!("{cause}{place}"))
+    } else {
+        CallError::Trap(format!("{cause}{place}"))
+    }
+}
+
+/// The innermost functions of the guest, ` in a < b < c`.
+fn backtrace(error: &wasmtime::Error) -> String {
+    let Some(trace) = error.downcast_ref::<WasmBacktrace>() else { return String::new() };
+    let names: Vec<&str> = trace.frames().iter().take(MAX_FRAMES).map(|f| f.func_name().unwrap_or("?")).collect();
+    if names.is_empty() { String::new() } else { format!(" in {}", escape(&names.join(" < "), MAX_TEXT)) }
+}

@@ -1,0 +1,279 @@
+//! From a `[[plugin]]` entry to a plugin that can be called: read, compile, check imports and exports, try one instance.
+
+use crate::code_cache;
+use crate::engine::{PluginHost, Shared};
+use crate::grants::{self, Grants};
+use crate::hooks::HookIndices;
+use crate::instance::{CallError, Template};
+use crate::log::{LogLimiter, escape};
+use crate::pool::Pool;
+use crate::set::Plugin;
+use crate::state::Identity;
+use crate::stats::Counters;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use wasmtime::component::Component;
+
+/// What a failed call of a plugin does to the message.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum OnError {
+    /// Answer 451: the client tries again.
+    #[default]
+    Defer,
+    /// Go on as if the plugin were not there.
+    Skip,
+    /// Answer 550.
+    Reject,
+}
+
+/// One `[[plugin]]` entry.
+#[derive(Clone, Debug)]
+pub struct PluginSpec {
+    /// Its name in the log and in the changes it makes.
+    pub name: String,
+    /// The component's file.
+    pub component: PathBuf,
+    /// The `config` table; null or an empty object is none.
+    pub config: serde_json::Value,
+    /// What it may reach, as written: `{ clock = true }`.
+    pub grants: Grants,
+    /// What its failure does to the message.
+    pub on_error: OnError,
+    /// How long the guest may run in one call, without waiting.
+    pub cpu: Duration,
+    /// How long one call may take in all, waiting for an instance included.
+    pub deadline: Duration,
+    /// Bytes of linear memory of one instance.
+    pub memory: u64,
+    /// How many calls at once; more wait.
+    pub instances: usize,
+    /// Folder for compiled code, private to the server's user. Without one each start compiles anew.
+    pub cache_dir: Option<PathBuf>,
+}
+
+impl PluginSpec {
+    /// An entry with all defaults.
+    pub fn new(name: impl Into<String>, component: impl Into<PathBuf>) -> Self {
+        Self {
+            name: name.into(),
+            component: component.into(),
+            config: serde_json::Value::Null,
+            grants: Grants::new(),
+            on_error: OnError::Defer,
+            cpu: Duration::from_millis(100),
+            deadline: Duration::from_secs(5),
+            memory: 16 << 20,
+            instances: 8,
+            cache_dir: None,
+        }
+    }
+}
+
+/// Why a plugin was not loaded. The text says what to do about it.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    /// The file can't be read.
+    #[error("plugin {plugin:?}: cannot read its component {}", path.display())]
+    Read {
+        /// Name of the plugin.
+        plugin: String,
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The file is no component, or one that does not fit the interfaces.
+    #[error("plugin {plugin:?}: not a component that this server can run: {source:#}")]
+    Component {
+        /// Name of the plugin.
+        plugin: String,
+        /// What the engine said.
+        source: wasmtime::Error,
+    },
+    /// A limit that cannot be.
+    #[error("plugin {plugin:?}: {what}")]
+    Limits {
+        /// Name of the plugin.
+        plugin: String,
+        /// Key and what is wrong with it.
+        what: &'static str,
+    },
+    /// A grant that does not exist.
+    #[error("plugin {plugin:?}: there is no grant `{grant}`: {hint}")]
+    UnknownGrant {
+        /// Name of the plugin.
+        plugin: String,
+        /// The grant as written.
+        grant: String,
+        /// A near miss, or the grants that exist.
+        hint: String,
+    },
+    /// A grant with a value of the wrong kind.
+    #[error("plugin {plugin:?}: the grant `{grant}` is either true or false")]
+    BadGrant {
+        /// Name of the plugin.
+        plugin: String,
+        /// The grant.
+        grant: String,
+    },
+    /// It imports what this server does not have.
+    #[error("plugin {plugin:?} imports {import}: {hint}")]
+    UnknownImport {
+        /// Name of the plugin.
+        plugin: String,
+        /// Interface or function.
+        import: String,
+        /// What may be behind it.
+        hint: &'static str,
+    },
+    /// It imports a capability that it was not granted.
+    #[error("plugin {plugin:?} imports {interface}, which needs a grant. Add to its [[plugin]] table: {line}")]
+    NotGranted {
+        /// Name of the plugin.
+        plugin: String,
+        /// The interface.
+        interface: String,
+        /// The line to add.
+        line: String,
+    },
+    /// It exports a hook that this server does not know.
+    #[error("plugin {plugin:?} exports {interface}, which this server does not know: is it for another version?")]
+    UnknownExport {
+        /// Name of the plugin.
+        plugin: String,
+        /// The interface.
+        interface: String,
+    },
+    /// It exports a hook, but not with the functions that the hook has.
+    #[error("plugin {plugin:?} exports {interface}, but not as this server knows it: {source:#}")]
+    HalfExport {
+        /// Name of the plugin.
+        plugin: String,
+        /// The interface.
+        interface: String,
+        /// What the engine said.
+        source: wasmtime::Error,
+    },
+    /// It would never be called.
+    #[error("plugin {plugin:?} exports no hook (postern:plugin/rewrite@0.1.0): it would never be called")]
+    NoHook {
+        /// Name of the plugin.
+        plugin: String,
+    },
+    /// It would never see its config.
+    #[error("plugin {plugin:?} has a config, but it reads none (it does not export lifecycle or import config)")]
+    UnusedConfig {
+        /// Name of the plugin.
+        plugin: String,
+    },
+    /// It refused its config.
+    #[error("plugin {plugin:?} refuses its config: {message}")]
+    Refused {
+        /// Name of the plugin.
+        plugin: String,
+        /// What the plugin said.
+        message: String,
+    },
+    /// Its first instance failed.
+    #[error("plugin {plugin:?} did not start: {detail}")]
+    Start {
+        /// Name of the plugin.
+        plugin: String,
+        /// How it ended.
+        detail: String,
+    },
+}
+
+impl PluginHost {
+    /// Loads a plugin and tries one instance of it with its config. Must be called in a tokio runtime; compiling happens
+    /// on a thread of its own.
+    ///
+    /// # Errors
+    /// Anything that would make the plugin fail later and can be known now; see [`LoadError`].
+    pub async fn load(&self, spec: PluginSpec) -> Result<Plugin, LoadError> {
+        check_limits(&spec)?;
+        let name = spec.name.clone();
+        let shared = self.0.clone();
+        let prepared = tokio::task::spawn_blocking(move || prepare(&shared, spec)).await;
+        let (spec, template) =
+            prepared.map_err(|error| LoadError::Start { plugin: name, detail: error.to_string() })??;
+
+        let counters = Arc::new(Counters::default());
+        let pool = Pool::new(template, spec.instances, counters.clone());
+        let tried = pool.try_one(Instant::now() + spec.deadline).await;
+        tried.map_err(|error| match error {
+            CallError::Refused(message) => LoadError::Refused { plugin: spec.name.clone(), message },
+            error => LoadError::Start { plugin: spec.name.clone(), detail: error.to_string() },
+        })?;
+        Ok(Plugin { host: self.0.clone(), pool, counters, on_error: spec.on_error, deadline: spec.deadline })
+    }
+}
+
+fn check_limits(spec: &PluginSpec) -> Result<(), LoadError> {
+    let what = if spec.instances == 0 {
+        "instances = 0 would let no call in"
+    } else if spec.memory == 0 || spec.memory > 4 << 30 {
+        "memory must be more than nothing and at most 4GiB"
+    } else if spec.cpu.is_zero() || spec.deadline.is_zero() {
+        "cpu and deadline must be more than nothing"
+    } else {
+        return Ok(());
+    };
+    Err(LoadError::Limits { plugin: spec.name.clone(), what })
+}
+
+/// All that needs no instance. Blocks: it reads and compiles.
+fn prepare(shared: &Arc<Shared>, spec: PluginSpec) -> Result<(PluginSpec, Template), LoadError> {
+    let plugin = || spec.name.clone();
+    let wasm = std::fs::read(&spec.component).map_err(|source| LoadError::Read {
+        plugin: plugin(),
+        path: spec.component.clone(),
+        source,
+    })?;
+    let unfit = |source| LoadError::Component { plugin: plugin(), source };
+    let component = compile(shared, &wasm, spec.cache_dir.as_deref()).map_err(unfit)?;
+    let linker = grants::linker(&shared.engine, &component, &spec.name, &spec.grants)?;
+    let pre = linker.instantiate_pre(&component).map_err(unfit)?;
+    let hooks = HookIndices::read(&shared.engine, &component, &pre, &spec.name)?;
+
+    let config = if spec.config.is_null() { serde_json::json!({}) } else { spec.config.clone() };
+    let imports_config =
+        component.component_type().imports(&shared.engine).any(|(name, _)| grants::ours(name) == Some("config"));
+    let is_empty = config.as_object().is_some_and(serde_json::Map::is_empty);
+    if !is_empty && hooks.lifecycle.is_none() && !imports_config {
+        return Err(LoadError::UnusedConfig { plugin: plugin() });
+    }
+    let author = match version(&wasm) {
+        Some(version) => format!("{}@{version}", spec.name),
+        None => spec.name.clone(),
+    };
+    let identity = Identity { name: spec.name.as_str().into(), author: author.into(), config, log: LogLimiter::new() };
+    let template = Template {
+        host: shared.clone(),
+        pre,
+        hooks,
+        identity: Arc::new(identity),
+        cpu: spec.cpu,
+        memory: usize::try_from(spec.memory).unwrap_or(usize::MAX),
+    };
+    Ok((spec, template))
+}
+
+fn compile(shared: &Shared, wasm: &[u8], cache_dir: Option<&Path>) -> wasmtime::Result<Component> {
+    if wasm.starts_with(b"\0asm\x01\0\0\0") {
+        wasmtime::bail!("it is a core module; `postern plugin build` makes a component of it");
+    }
+    code_cache::component(&shared.engine, wasm, cache_dir)
+}
+
+/// The version that the SDK writes into the custom section `postern:plugin` as `name@version`.
+fn version(wasm: &[u8]) -> Option<String> {
+    wasmparser::Parser::new(0).parse_all(wasm).map_while(Result::ok).find_map(|payload| match payload {
+        wasmparser::Payload::CustomSection(section) if section.name() == "postern:plugin" => {
+            let text = std::str::from_utf8(section.data()).ok()?;
+            Some(escape(text.rsplit_once('@')?.1, 32))
+        }
+        _ => None,
+    })
+}

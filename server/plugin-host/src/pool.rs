@@ -1,0 +1,76 @@
+//! The kept instances of one plugin: the one used last is used next, at most so many are in use at once, and one that
+//! failed never comes back.
+
+use crate::instance::{CallError, Instance, Template};
+use crate::stats::Counters;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
+use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::time::timeout_at;
+
+/// After so many calls an instance is replaced, so that what a guest leaks stays bounded.
+const MAX_CALLS: u32 = 10_000;
+
+pub(crate) struct Pool {
+    template: Template,
+    free: Mutex<Vec<Instance>>,
+    permits: Semaphore,
+    counters: Arc<Counters>,
+}
+
+/// An instance in use. Unless it is given back by [`Checkout::keep`], it is thrown away: after a failure, and also when
+/// the call's future is dropped half-way.
+pub(crate) struct Checkout<'a> {
+    pub(crate) instance: Instance,
+    pool: &'a Pool,
+    _permit: SemaphorePermit<'a>,
+}
+
+impl Pool {
+    pub(crate) fn new(template: Template, instances: usize, counters: Arc<Counters>) -> Self {
+        let permits = Semaphore::new(instances.min(Semaphore::MAX_PERMITS));
+        Self { template, free: Mutex::default(), permits, counters }
+    }
+
+    pub(crate) fn template(&self) -> &Template {
+        &self.template
+    }
+
+    /// A kept instance, or a new one; waits while all are in use.
+    pub(crate) async fn checkout(&self, deadline: Instant) -> Result<Checkout<'_>, CallError> {
+        let permit = match self.permits.try_acquire() {
+            Ok(permit) => permit,
+            Err(_) => match timeout_at(deadline.into(), self.permits.acquire()).await {
+                Ok(Ok(permit)) => permit,
+                _ => return Err(CallError::Busy),
+            },
+        };
+        let kept = self.free.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        let instance = match kept {
+            Some(instance) => instance,
+            None => self.instantiate(deadline).await?,
+        };
+        Ok(Checkout { instance, pool: self, _permit: permit })
+    }
+
+    /// Makes the first instance, to see that it can be done.
+    pub(crate) async fn try_one(&self, deadline: Instant) -> Result<(), CallError> {
+        self.checkout(deadline).await.map(Checkout::keep)
+    }
+
+    async fn instantiate(&self, deadline: Instant) -> Result<Instance, CallError> {
+        let _ticking = self.template.host.ticker.during_call();
+        let made = timeout_at(deadline.into(), self.template.instantiate()).await.map_err(|_| CallError::Deadline)?;
+        self.counters.made_instance();
+        made
+    }
+}
+
+impl Checkout<'_> {
+    /// The call went well: others may use the instance.
+    pub(crate) fn keep(self) {
+        if self.instance.calls < MAX_CALLS {
+            self.pool.free.lock().unwrap_or_else(PoisonError::into_inner).push(self.instance);
+        }
+    }
+}
