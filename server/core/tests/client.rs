@@ -14,6 +14,8 @@
 //! | `= ADDRESS verdict` | what became of a recipient, in order, all of them |
 //! | `= session verdict` | why the session ended |
 
+#![allow(clippy::unwrap_used)]
+
 use postern_core::bounce;
 use postern_core::mail::{Address, BodyType, Outcome, ReversePath};
 use postern_core::smtp::client::{Cause, Client, Failure, Loss, Status, Transaction};

@@ -85,7 +85,10 @@ impl Report<'_> {
     pub fn compose(&self) -> Dsn {
         let text = encode_text(&self.text());
         let status = self.delivery_status();
-        let original = encode_bytes(&cut_original(self.original));
+        let original = cut_original(self.original);
+        let is_utf8 = !original.is_ascii() && std::str::from_utf8(&original).is_ok();
+        let charset = if is_utf8 { "; charset=utf-8" } else { "" };
+        let original = encode_bytes(&original);
         let boundary = self.boundary(&[&text.1, &status, &original.1]);
         let mut body = String::with_capacity(1024 + text.1.len() + status.len() + original.1.len());
         // Writing to a String does not fail.
@@ -94,7 +97,7 @@ impl Report<'_> {
             "\r\nThis is a report in MIME format.\r\n\r\n--{boundary}\r\n\
              Content-Type: text/plain; charset=utf-8\r\nContent-Transfer-Encoding: {}\r\n\r\n{}\r\n\
              --{boundary}\r\nContent-Type: message/delivery-status\r\n\r\n{status}\r\n\
-             --{boundary}\r\nContent-Type: text/rfc822-headers\r\nContent-Transfer-Encoding: {}\r\n\r\n{}\r\n\
+             --{boundary}\r\nContent-Type: text/rfc822-headers{charset}\r\nContent-Transfer-Encoding: {}\r\n\r\n{}\r\n\
              --{boundary}--\r\n",
             text.0, text.1, original.0, original.1,
         );

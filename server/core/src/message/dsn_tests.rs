@@ -136,6 +136,7 @@ fn as_read_back() {
     assert!(parts[1].contains("Final-Recipient: utf-8; j\\x{F5}e@d.example\r\nAction: failed\r\nStatus: 5.4.7\r\n"));
     assert_eq!(parts[1].matches("Action: failed").count(), 2);
     assert_eq!(parts[2].trim_end(), original.trim_end());
+    assert!(content.contains("Content-Type: text/rfc822-headers; charset=utf-8\r\n"));
     assert!(dsn.envelope.smtputf8);
     assert!(!content.contains("secret"));
 }

@@ -4,7 +4,7 @@ use super::content::{Feed, has_8bit};
 use super::{Attempt, Options};
 use crate::spool::StoredMessage;
 use postern_core::bounce;
-use postern_core::mail::{Address, BodyType, Outcome, Reply, Seq};
+use postern_core::mail::{Address, BodyType, Outcome, Reply, Scope, Seq};
 use postern_core::message::ContentSource;
 use postern_core::smtp::client::{Cause, Client, Failure, Loss, Stage, Status, TimeLimits, Transaction};
 use std::future::poll_fn;
@@ -17,6 +17,9 @@ use tokio::time::{Instant, timeout_at};
 
 /// Octets read at a time. Replies are small.
 const READ_BUFFER: usize = 4096;
+
+/// An idle connection keeps a buffer of at most so many octets for the next message.
+const KEPT_BUFFER: usize = 16 * 1024;
 
 /// A greeted session with a next hop. Dropping it closes the connection without QUIT.
 #[derive(Debug)]
@@ -32,6 +35,14 @@ pub struct Connection<S = TcpStream> {
     /// After a failed write there may still be a reply that says why.
     write_error: Option<String>,
     used: bool,
+}
+
+/// Does the outcome speak against going on in this session, even though the peer would?
+pub(super) fn ends_session(outcome: &Outcome) -> bool {
+    match outcome {
+        Outcome::Delivered(_) => false,
+        Outcome::Deferred(reason) | Outcome::Bounced(reason) => matches!(reason.scope, Scope::Session | Scope::NextHop),
+    }
 }
 
 /// What one step did.
@@ -104,20 +115,16 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             let result = known(seq).and_then(|_| results.next()).unwrap_or_else(missing);
             (*seq, self.outcome(result))
         });
-        let outcomes = outcomes.collect();
+        let outcomes: Vec<(Seq, Outcome)> = outcomes.collect();
         let unanswered = self.failure().is_some_and(|failure| matches!(failure.stage, Stage::Rset | Stage::Mail));
-        let reusable = self.client.status() == Status::Ready;
+        let reusable =
+            self.client.status() == Status::Ready && !outcomes.iter().any(|(_, outcome)| ends_session(outcome));
         Attempt { outcomes, reusable, stale: reused && !reusable && unanswered, remote: self.remote.clone() }
     }
 
     /// Is an idle connection still good? Not if the peer has closed it or sent anything, a farewell most likely.
     pub fn is_alive(&mut self) -> bool {
-        let mut context = Context::from_waker(Waker::noop());
-        while let Poll::Ready(read) = self.poll_read(&mut context) {
-            if !self.take_read(read) {
-                break;
-            }
-        }
+        self.read_what_is_there();
         self.client.status() == Status::Ready
     }
 
@@ -158,6 +165,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             self.send_content(feed, block, last).await;
             self.exchange().await;
         }
+        if self.sent == self.out.len() && self.out.capacity() > KEPT_BUFFER {
+            // An idle connection holds no block of the large message it sent last.
+            (self.out, self.sent) = (Vec::new(), 0);
+        }
         Ok(self.client.take_results())
     }
 
@@ -182,7 +193,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             std::mem::swap(&mut self.out, &mut block);
             self.sent = 0;
             let deadline = Instant::now() + self.limits.content;
-            self.take_early_reply();
+            // What has come already came before the final dot.
+            self.read_what_is_there();
             while self.sent < self.out.len() && self.client.status() == Status::WantsContent {
                 self.step_until(deadline).await;
             }
@@ -197,14 +209,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                 Ok(was_last) => last = was_last,
                 Err(failure) => return self.client.abort(failure),
             }
-        }
-    }
-
-    /// What has come already came before the final dot.
-    fn take_early_reply(&mut self) {
-        let mut context = Context::from_waker(Waker::noop());
-        if let Poll::Ready(read) = self.poll_read(&mut context) {
-            self.take_read(read);
         }
     }
 
@@ -266,13 +270,16 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         Pin::new(&mut self.stream).poll_read(context, &mut buffer).map_ok(|()| buffer.filled().len())
     }
 
-    /// Hands what was read outside a step to the state machine; false once the connection is closed.
-    fn take_read(&mut self, read: io::Result<usize>) -> bool {
-        match read {
-            Ok(0) => self.client.lost(Loss::Closed, "closed by the peer"),
-            Ok(count) => self.client.receive(&self.input[..count]),
-            Err(error) => self.client.lost(Loss::Closed, error.to_string()),
+    /// Hands what has already come to the state machine, without waiting.
+    fn read_what_is_there(&mut self) {
+        let mut context = Context::from_waker(Waker::noop());
+        while self.client.status() != Status::Closed {
+            match self.poll_read(&mut context) {
+                Poll::Ready(Ok(0)) => self.client.lost(Loss::Closed, "closed by the peer"),
+                Poll::Ready(Ok(count)) => self.client.receive(&self.input[..count]),
+                Poll::Ready(Err(error)) => self.client.lost(Loss::Closed, error.to_string()),
+                Poll::Pending => return,
+            }
         }
-        self.client.status() != Status::Closed
     }
 }

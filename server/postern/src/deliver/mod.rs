@@ -125,10 +125,12 @@ pub async fn attempt(
             connection = Some(live);
             continue;
         }
+        // The recipients of transactions that can't begin share what ended the session.
         let unknown = || Failure::new(Stage::Mail, Cause::Lost(Loss::Unexpected));
-        let failure = live.failure().cloned().unwrap_or_else(unknown);
-        let rest: Vec<Seq> = chunks.flatten().copied().collect();
-        outcomes.extend(Attempt::failed(&rest, &failure, &remote).outcomes);
+        let ended = live.failure().map(|failure| bounce::judge(failure, &remote));
+        let wide = outcomes.iter().map(|(_, outcome)| outcome).rfind(|outcome| connection::ends_session(outcome));
+        let shared = ended.or_else(|| wide.cloned()).unwrap_or_else(|| bounce::judge(&unknown(), &remote));
+        outcomes.extend(chunks.flatten().map(|seq| (*seq, shared.clone())));
         break;
     }
     (Attempt { outcomes, reusable: connection.is_some(), stale: false, remote }, connection)

@@ -8,7 +8,6 @@ use postern_core::mail::{Address, BodyType, Envelope, QueueId, Recipient, Revers
 use postern_core::message::MemorySource;
 use postern_core::time::Timestamp;
 use std::io;
-use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader, DuplexStream};
 use tokio::net::{TcpListener, TcpStream};
@@ -239,6 +238,13 @@ async fn loopback(scripts: Vec<Vec<&'static str>>) -> (NextHop, tokio::task::Joi
     (NextHop { host: "127.0.0.1".to_owned(), port }, server)
 }
 
+/// Attempts run as tasks.
+#[allow(dead_code)]
+fn attempts_are_send(hop: &NextHop, message: &StoredMessage, content: &dyn ContentSource) {
+    fn send<T: Send>(_: T) {}
+    send(attempt(None, hop, &options(), message, &[], content));
+}
+
 async fn attempt_one(cached: Option<Connection>, hop: &NextHop) -> (Attempt, Option<Connection>) {
     attempt(cached, hop, &options(), &message(1, CONTENT.len()), &seqs(1), &memory(CONTENT)).await
 }
@@ -340,6 +346,21 @@ async fn many_recipients_are_split() {
     server.await.unwrap();
 }
 
+/// 503 and the like speak of the dialogue: deferred, the connection is given up, and later transactions share it.
+#[tokio::test]
+async fn a_confused_session_is_given_up() {
+    let rcpts = (1..=100).map(|n| &*format!("<RCPT TO:<r{n}@c.example>").leak()).collect();
+    let refusals = vec![">503 5.5.1 what"; 102];
+    let (hop, server) = loopback(vec![[HELLO.to_vec(), vec![ONE[0]], rcpts, vec![ONE[2]], refusals].concat()]).await;
+    let message = message(101, CONTENT.len());
+    let (attempt, connection) = attempt(None, &hop, &options(), &message, &seqs(101), &memory(CONTENT)).await;
+    assert!(connection.is_none());
+    let shown = show(&attempt);
+    assert_eq!(shown.len(), 101);
+    assert!(shown.iter().all(|line| line.contains("deferred 4.5.1: 127.0.0.1[127.0.0.1]")), "{shown:?}");
+    server.await.unwrap();
+}
+
 /// Content that is made as it is read and never in memory as a whole.
 struct Endless(u64);
 
@@ -369,10 +390,12 @@ async fn a_large_message_streams() {
     assert!(got.len() == 8 << 20 && got.chunks(32).all(|line| line == b".23456789012345678901234567890\r\n"));
 }
 
+type Then = fn() -> io::Result<Bytes>;
+
 /// Gives `good` octets and then what `then` says.
 struct Breaks {
     good: u64,
-    then: fn() -> io::Result<Bytes>,
+    then: Then,
 }
 
 impl ContentSource for Breaks {
@@ -389,7 +412,7 @@ impl ContentSource for Breaks {
 /// Neither unreadable nor unclean content is ever ended with a dot.
 #[tokio::test]
 async fn broken_content_never_leaves_whole() {
-    let cases: [(fn() -> io::Result<Bytes>, &str); 3] = [
+    let cases: [(Then, &str); 3] = [
         (|| Err(io::Error::other("disk")), "001 deferred 4.3.0: the message could not be read from the queue"),
         (|| Ok(Bytes::new()), "001 deferred 4.3.0: the message could not be read from the queue"),
         (
