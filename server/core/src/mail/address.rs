@@ -132,7 +132,7 @@ fn valid_quoted(inside: &str) -> bool {
             '\\' => matches!(chars.next(), Some(' '..='~')),
             '"' => false,
             ' '..='~' => true,
-            c => !c.is_ascii() && !c.is_control(),
+            c => !c.is_ascii() && !c.is_control() && !is_invisible(c),
         };
         if !ok {
             return false;
@@ -223,6 +223,7 @@ mod tests {
         check("a@b.", Err(AddressError::Domain));
         check("a@[1.2.3]", Err(AddressError::Domain));
         check("a@b\u{202e}c", Err(AddressError::Domain));
+        check("\"a\u{202e}\"@b", Err(AddressError::Local));
         check(&format!("{}@b", "a".repeat(65)), Err(AddressError::Local));
         check(&format!("a@{}", "b".repeat(300)), Err(AddressError::TooLong));
     }

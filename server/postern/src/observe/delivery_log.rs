@@ -1,26 +1,11 @@
 //! The life of each message in the log: one function an event, one line an event, in ZoneMTA's words.
 //!
-//! Text that comes from outside is escaped, so that it can neither end a line nor hide in it.
+//! Text that comes from outside is recorded as a string, which both formats quote and escape: it can neither end a line
+//! nor hide in it. Addresses and ids have been validated and stand as they are.
 
 use postern_core::mail::{QueueId, Reason, RecipientId, Reply, ReversePath};
 use std::fmt;
 use tracing::{info, warn};
-
-/// A text from outside: control characters and characters that turn the direction of writing are escaped.
-#[derive(Clone, Copy)]
-pub struct Safe<'a>(pub &'a str);
-
-impl fmt::Display for Safe<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        use fmt::Write as _;
-        self.0.chars().try_for_each(|c| match c {
-            c if c.is_control() || matches!(c, '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}') => {
-                write!(f, "{}", c.escape_unicode())
-            }
-            c => f.write_char(c),
-        })
-    }
-}
 
 /// A message is in the queue, durably.
 #[derive(Clone, Copy)]
@@ -56,7 +41,7 @@ pub fn queued(event: &Queued<'_>) {
 
 /// A plugin changed a message that is about to be queued.
 pub fn changed(id: QueueId, session: &str, plugin: &str, what: &str) {
-    info!(%id, session, plugin, what = %Safe(what), "CHANGED");
+    info!(%id, session, plugin, what, "CHANGED");
 }
 
 /// Which recipient of which message an event is about.
@@ -78,14 +63,14 @@ pub struct About<'a> {
 pub fn accepted(about: &About<'_>, reply: &Reply) {
     let About { id, session, to, from, next_hop } = about;
     let reply = reply.to_string();
-    info!(%id, session, %from, to = %format_args!("<{to}>"), mx = next_hop, reply = %Safe(&reply), "ACCEPTED");
+    info!(%id, session, %from, to = %format_args!("<{to}>"), mx = next_hop, reply = reply.as_str(), "ACCEPTED");
 }
 
 /// A recipient waits for another attempt.
 pub fn deferred(about: &About<'_>, reason: &Reason, attempts: u32, due: impl fmt::Display) {
     let About { id, session, to, from, next_hop } = about;
     let why = describe(reason);
-    info!(%id, session, %from, to = %format_args!("<{to}>"), mx = next_hop, attempts, until = %due, reason = %Safe(&why), "DEFERRED");
+    info!(%id, session, %from, to = %format_args!("<{to}>"), mx = next_hop, attempts, until = %due, reason = why.as_str(), "DEFERRED");
 }
 
 /// A recipient failed for good: the next hop said so, or it was tried for too long (`expired`).
@@ -93,13 +78,13 @@ pub fn rejected(about: &About<'_>, reason: &Reason, expired: bool, dsn: bool) {
     let About { id, session, to, from, next_hop } = about;
     let (why, status) = (describe(reason), reason.status);
     let to = format_args!("<{to}>");
-    info!(%id, session, %from, %to, mx = next_hop, %status, expired, dsn, reason = %Safe(&why), "REJECTED");
+    info!(%id, session, %from, %to, mx = next_hop, %status, expired, dsn, reason = why.as_str(), "REJECTED");
 }
 
 /// A client was refused; nothing was queued.
 pub fn noqueue(session: &str, peer: impl fmt::Display, stage: &str, reply: &Reply, detail: &str) {
     let reply = reply.to_string();
-    info!(session, %peer, stage, reply = %Safe(&reply), detail = %Safe(detail), "NOQUEUE");
+    info!(session, %peer, stage, reply = reply.as_str(), detail, "NOQUEUE");
 }
 
 /// An attempt was made and its outcome could not be recorded: it may be repeated.
@@ -117,9 +102,63 @@ pub fn describe(reason: &Reason) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::observe::{Format, LogSection, subscriber};
+    use postern_core::mail::{EnhancedCode, QueueId, Seq};
+    use std::io::Write;
+    use std::sync::{Arc, Mutex};
+
+    #[derive(Clone, Default)]
+    struct Lines(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Lines {
+        fn write(&mut self, buffer: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().unwrap().extend_from_slice(buffer);
+            Ok(buffer.len())
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    /// What `log` writes in `format`, without the time.
+    fn written(format: Format, log: impl FnOnce()) -> String {
+        let lines = Lines::default();
+        let writer = lines.clone();
+        let section = LogSection { format, ..LogSection::default() };
+        tracing::subscriber::with_default(subscriber(&section, move || writer.clone()), log);
+        String::from_utf8(lines.0.lock().unwrap().clone()).unwrap()
+    }
+
+    fn accepted_with(reply: &str) {
+        let about = About {
+            id: RecipientId { message: QueueId(1), seq: Seq(1) },
+            session: "s",
+            to: "b@c.example",
+            from: &ReversePath::Null,
+            next_hop: "h[192.0.2.1]:25",
+        };
+        accepted(&about, &Reply::new(250, EnhancedCode(2, 0, 0), reply));
+    }
 
     #[test]
-    fn foreign_text_stays_on_its_line() {
-        assert_eq!(Safe("a\r\nb\u{1b}[1m\u{202e}ä").to_string(), "a\\u{d}\\u{a}b\\u{1b}[1m\\u{202e}ä");
+    fn text_is_one_line_of_key_and_value() {
+        let line = written(Format::Text, || accepted_with("ok\r\nFORGED id=2 \u{1b}[1m\u{202e}\u{f5}"));
+        let (_, event) = line.split_once(" INFO ").unwrap();
+        assert_eq!(
+            event,
+            "ACCEPTED id=000000000000000001.001 session=\"s\" from=<> to=<b@c.example> mx=\"h[192.0.2.1]:25\" \
+             reply=\"250 2.0.0 ok\\r FORGED id=2 \\u{1b}[1m\\u{202e}\u{f5}\"\n"
+        );
+    }
+
+    #[test]
+    fn json_is_one_object_a_line() {
+        let line = written(Format::Json, || accepted_with("ok\r\n\"FORGED\""));
+        assert_eq!(line.matches('\n').count(), 1);
+        let event: serde_json::Value = serde_json::from_str(&line).unwrap();
+        assert_eq!((event["level"].as_str(), event["message"].as_str()), (Some("INFO"), Some("ACCEPTED")));
+        assert_eq!(event["id"], "000000000000000001.001");
+        assert_eq!(event["reply"], "250 2.0.0 ok\r \"FORGED\"");
     }
 }

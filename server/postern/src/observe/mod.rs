@@ -4,6 +4,7 @@ pub mod delivery_log;
 
 use serde::{Deserialize, Serialize};
 use std::io::{BufWriter, Write};
+use tracing::Subscriber;
 use tracing_appender::non_blocking::{NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::MakeWriter;
@@ -62,19 +63,23 @@ impl Level {
 /// out when the guard is dropped. No line is dropped: a reader that stalls stalls the server.
 pub fn start(section: &LogSection) -> WorkerGuard {
     let (writer, guard) = NonBlockingBuilder::default().lossy(false).finish(BufWriter::with_capacity(64 << 10, Stdout));
-    let filter = EnvFilter::new(format!("{},wasmtime=warn,cranelift=warn,hyper=warn", section.level.name()));
-    subscribe(section.format, filter, writer);
+    // An error says that a log is there already: that one is as good.
+    let _ = tracing::subscriber::set_global_default(subscriber(section, writer));
     guard
 }
 
-fn subscribe<W: for<'a> MakeWriter<'a> + Send + Sync + 'static>(format: Format, filter: EnvFilter, writer: W) {
-    let builder =
-        tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer).with_target(false).with_ansi(false);
-    // An error says that a log is there already (in tests): that one is as good.
-    let _ = match format {
-        Format::Text => builder.try_init(),
-        Format::Json => builder.json().flatten_event(true).with_current_span(false).try_init(),
-    };
+/// A subscriber that writes lines as the section says.
+fn subscriber<W>(section: &LogSection, writer: W) -> Box<dyn Subscriber + Send + Sync>
+where
+    W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
+{
+    let filter = EnvFilter::new(format!("{},wasmtime=warn,cranelift=warn,hyper=warn", section.level.name()));
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer);
+    let builder = builder.with_target(false).with_ansi(false);
+    match section.format {
+        Format::Text => Box::new(builder.finish()),
+        Format::Json => Box::new(builder.json().flatten_event(true).with_current_span(false).finish()),
+    }
 }
 
 /// Standard output without the line buffer of `std::io::stdout`.
