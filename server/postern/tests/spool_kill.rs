@@ -24,7 +24,7 @@ fn open(dir: &Path) -> Embedded {
 }
 
 fn body(id: QueueId) -> bytes::Bytes {
-    let len = if id.0 % 7 == 0 { 400_000 } else { 4096 };
+    let len = if id.0.is_multiple_of(7) { 400_000 } else { 4096 };
     pattern(len, id.0)
 }
 
@@ -50,7 +50,7 @@ async fn child() {
                 say("committed", id);
                 for leased in spool.lease(&key("a.example"), T0, 1, 1, TTL).await.unwrap() {
                     // Some stay.
-                    if leased.message.id.0 % 3 > 0 {
+                    if !leased.message.id.0.is_multiple_of(3) {
                         say("settling", leased.message.id);
                         assert!(spool.settle(settlement(&leased, &Settle::Done)).await.unwrap());
                         say("settled", leased.message.id);
@@ -59,9 +59,7 @@ async fn child() {
             }
         });
     }
-    while let Some(ended) = tasks.join_next().await {
-        ended.unwrap();
-    }
+    tasks.join_all().await;
 }
 
 #[tokio::test]
