@@ -1,7 +1,7 @@
 //! Figures of the embedded spool: accepts per second and CPU per 1,000 at several numbers of connections, accept with
 //! delivery, and memory and opening time with many queued.
 //!
-//! `cargo bench -p postern --no-default-features --bench spool -- [accept|relay|queued] [messages]`. Run on a quiet
+//! `cargo bench -p postern --no-default-features --bench spool -- [accept|relay|queued|large] [messages or MiB]`. Run on a quiet
 //! machine and compare within one run only. Not a test: nothing here is asserted.
 #![allow(missing_docs, clippy::print_stdout, clippy::unwrap_used)]
 
@@ -121,6 +121,29 @@ async fn deliver(spool: Embedded, messages: usize) {
     }
 }
 
+/// One message of `mib` MiB in and out.
+async fn stream(spool: &Embedded, mib: usize) {
+    let chunk = Bytes::from(vec![b'x'; 64 * 1024]);
+    let (cpu, before, _) = usage();
+    let begun = Instant::now();
+    let mut draft = spool.begin(Some((mib as u64) << 20)).await.unwrap();
+    for _ in 0..mib * 16 {
+        draft.write(chunk.clone()).await.unwrap();
+    }
+    let sealed = draft.seal().await.unwrap();
+    let id = spool.commit(sealed, message()).await.unwrap();
+    report("in, per MiB", mib, begun, cpu);
+    let (cpu, ..) = usage();
+    let begun = Instant::now();
+    let source = spool.open(id).await.unwrap();
+    let mut at = 0;
+    while at < source.len() {
+        at += source.read(at, 65_536).await.unwrap().len() as u64;
+    }
+    report("out, per MiB", mib, begun, cpu);
+    println!("RSS before {before} MiB");
+}
+
 fn report(what: &str, messages: usize, begun: Instant, cpu: f64) {
     let seconds = begun.elapsed().as_secs_f64();
     let (cpu_now, rss, peak) = usage();
@@ -162,10 +185,19 @@ async fn run(what: &str, messages: usize) {
         println!("RSS {} MiB, peak {} MiB", usage().1, usage().2);
         return;
     }
+    if what == "large" {
+        let dir = tempfile::tempdir_in(&base).unwrap();
+        let spool = Embedded::open(dir.path(), options()).unwrap();
+        stream(&spool, messages).await;
+        return;
+    }
     for connections in [1, 20, 100] {
         let dir = tempfile::tempdir_in(&base).unwrap();
         let spool = Embedded::open(dir.path(), options()).unwrap();
         let messages = if connections == 1 { messages / 10 } else { messages };
+        // What is queued already is in another queue's way, not in this one's.
+        let prefill = std::env::var("PREFILL").ok().and_then(|n| n.parse().ok()).unwrap_or(0);
+        clients(&spool, 2000, prefill, &Bytes::from(vec![b'x'; 4096])).await;
         let (cpu, ..) = usage();
         let begun = Instant::now();
         if what == "accept" {
@@ -190,6 +222,7 @@ fn main() {
     match args.first().map(String::as_str) {
         Some(what @ ("accept" | "relay")) => runtime.block_on(run(what, messages.unwrap_or(20_000))),
         Some("queued") => runtime.block_on(run("queued", messages.unwrap_or(1_000_000))),
+        Some("large") => runtime.block_on(run("large", messages.unwrap_or(1024))),
         _ => {
             runtime.block_on(run("accept", 20_000));
             runtime.block_on(run("relay", 20_000));

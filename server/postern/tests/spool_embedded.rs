@@ -1,10 +1,10 @@
 //! The embedded engine against the suite for every engine, and what is its own: files, locks, damage, limits.
-#![allow(missing_docs)]
+#![allow(missing_docs, clippy::unwrap_used)]
 
 mod spool_suite;
 
 use postern::spool::embedded::{Embedded, OpenError, Options};
-use postern::spool::{Draft, Health, Settle, Spool, SpoolError};
+use postern::spool::{Draft, Facts as _, Health, Settle, Spool, SpoolError};
 use spool_suite::*;
 use std::fs;
 use std::path::PathBuf;
@@ -214,6 +214,45 @@ async fn a_dropped_commit_is_not_taken_back() {
     assert_eq!(store.open().stats().messages, 1);
 }
 
+/// Begins to lease a message that is not in memory, so that the lease waits for the disk, and gives up. The one thread
+/// that could read is kept from it meanwhile.
+async fn give_up_lease(spool: &Embedded, meanwhile: impl Future<Output = ()>) {
+    let (go_on, wait) = std::sync::mpsc::channel::<()>();
+    let blocker = tokio::task::spawn_blocking(move || wait.recv());
+    let queue = key("a.example");
+    let mut lease = Box::pin(spool.lease(&queue, T0, 9, 9, TTL));
+    let pending = std::future::poll_fn(|cx| std::task::Poll::Ready(lease.as_mut().poll(cx).is_pending())).await;
+    assert!(pending);
+    assert_eq!(spool.stats().in_attempt, 1);
+    meanwhile.await;
+    drop(lease);
+    drop(go_on);
+    assert!(blocker.await.unwrap().is_err());
+}
+
+#[test]
+fn a_dropped_lease_gives_its_recipients_back() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(1).build().unwrap();
+    runtime.block_on(async {
+        let store = Store::filled(1).await;
+        let spool = store.open();
+        give_up_lease(&spool, async {}).await;
+        assert_eq!(spool.stats().in_attempt, 0);
+
+        // An operator's action in between is not lost with it.
+        let all = postern::spool::Filter::default();
+        give_up_lease(&spool, async {
+            assert_eq!(spool.admin(&all, postern::spool::Action::Hold).await.unwrap(), 1);
+        })
+        .await;
+        // Behind it in the writer's order.
+        spool.write(vec![fact("k", Some("v"))]).await.unwrap();
+        let listed = spool.list(&all, None, 9).await.unwrap();
+        assert_eq!(listed[0].state, postern::spool::State::Held);
+        assert!(lease(&spool, "a.example", T0).await.is_empty());
+    });
+}
+
 #[tokio::test]
 async fn expired_facts_are_removed_in_time() {
     use postern::spool::{Fact, Facts};
@@ -229,6 +268,20 @@ async fn expired_facts_are_removed_in_time() {
     spool.write(vec![fact("other", Some("v"))]).await.unwrap();
     // Asked at an earlier time it would still be there, had it not been removed.
     assert_eq!(spool.get("plugin/test", b"k", T0).await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn ids_do_not_go_back_with_the_clock() {
+    let mut store = Store::new();
+    store.options.clock = || later(1000);
+    let spool = store.open();
+    let id = commit(&spool, message(&["a.example"]), &pattern(10, 1)).await;
+    for leased in lease(&spool, "a.example", T0).await {
+        assert!(spool.settle(settlement(&leased, &Settle::Done)).await.unwrap());
+    }
+    drop(spool);
+    store.options.clock = || T0;
+    assert!(commit(&store.open(), message(&["a.example"]), &pattern(10, 1)).await > id);
 }
 
 #[tokio::test]

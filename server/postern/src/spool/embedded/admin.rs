@@ -4,8 +4,8 @@
 //! obeyed when the attempt is settled. Its message and content stay until then, whatever the action.
 
 use super::index::Selected;
-use super::record::Fate;
 use super::shared::Shared;
+use super::states::Fate;
 use super::store::{self, StoreError, Tables};
 use crate::spool::{Action, Filter, SpoolError};
 use postern_core::mail::RecipientId;
@@ -35,10 +35,10 @@ fn fate(selected: &Selected, action: Action) -> Fate {
     }
 }
 
-/// Does one slice; gives the messages whose chunks are to be swept.
-pub(super) fn run(shared: &Shared, op: AdminOp) -> Result<Vec<u64>, StoreError> {
-    let AdminOp { filter, action, after, ack } = op;
-    let (selected, next) = shared.index().select(&filter, action, after, SCAN, SLICE);
+/// Does one slice; gives also the messages whose chunks are to be swept.
+pub(super) fn run(shared: &Shared, op: &AdminOp) -> Result<(Slice, Vec<u64>), StoreError> {
+    let action = op.action;
+    let (selected, next) = shared.index().select(&op.filter, action, op.after, SCAN, SLICE);
     let mut loose = Vec::new();
     if !selected.is_empty() {
         let txn = store::begin(&shared.db, true, shared.options.quick_repair)?;
@@ -62,9 +62,7 @@ pub(super) fn run(shared: &Shared, op: AdminOp) -> Result<Vec<u64>, StoreError> 
             shared.news.notify_one();
         }
     }
-    // Nobody minds if the waiter is gone.
-    let _ = ack.send(Ok((selected.len() as u64, next)));
-    Ok(loose)
+    Ok(((selected.len() as u64, next), loose))
 }
 
 /// Writes the new states of one message's recipients, or removes it. True if its chunks are to be swept.

@@ -21,6 +21,9 @@ use tokio::sync::Semaphore;
 /// Chunks of one draft that may be between its task and the disk: about a window.
 const IN_FLIGHT: u32 = 4;
 
+/// Memory around kept octets that doesn't count.
+const SLACK: usize = 1024;
+
 /// A draft of the embedded engine. After an error or a dropped [`Draft::write`] it can only be dropped.
 #[derive(Debug)]
 pub struct EmbeddedDraft {
@@ -224,5 +227,33 @@ impl SealedDraft for EmbeddedSealed {
 
 /// One of the two is empty.
 fn join(first: Bytes, joined: Vec<u8>) -> Bytes {
-    if joined.is_empty() { first } else { Bytes::from(joined) }
+    compact(if joined.is_empty() { first } else { Bytes::from(joined) })
+}
+
+/// The same octets without much memory around them: a few kept of a read buffer would keep the whole buffer, and the
+/// budgets count what is seen.
+pub(super) fn compact(bytes: Bytes) -> Bytes {
+    match bytes.try_into_mut() {
+        Ok(owned) if owned.capacity() <= 2 * owned.len() + SLACK => owned.freeze(),
+        Ok(owned) => Bytes::copy_from_slice(&owned),
+        Err(shared) => Bytes::copy_from_slice(&shared),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_slice_of_a_large_buffer_is_copied_out_of_it() {
+        let buffer = Bytes::from(vec![b'x'; 1 << 20]);
+        let kept = buffer.slice(10..4106);
+        drop(buffer);
+        let compacted = compact(kept);
+        assert_eq!(compacted.len(), 4096);
+        assert!(compacted.try_into_mut().unwrap().capacity() < 10_000);
+        let own = Bytes::from(vec![b'x'; 4096]);
+        let at = own.as_ptr();
+        assert_eq!(compact(own).as_ptr(), at, "what is compact is not copied");
+    }
 }

@@ -1,9 +1,9 @@
 //! A group of operations that becomes one transaction: what to write, then what to tell the index and the waiters.
 
 use super::index::Index;
-use super::record::Fate;
 use super::settle::{self, SettleOp};
 use super::shared::Shared;
+use super::states::Fate;
 use super::store::{Extent, StoreError, Tables};
 use super::writer::{ChunkOp, CommitOp, FactRow, FactsOp, Incoming, Op};
 use crate::spool::{Settle, SpoolError};

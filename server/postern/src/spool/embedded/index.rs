@@ -6,7 +6,7 @@
 
 use super::hot::{Hot, HotMessage};
 use super::queues::Queues;
-use super::record::Fate;
+use super::states::Fate;
 use super::store::Extent;
 use crate::spool::{Action, Filter, LeaseToken, LeasedRecipient, Ready, State};
 use postern_core::mail::{QueueId, RecipientId, Seq};

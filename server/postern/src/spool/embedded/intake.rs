@@ -1,7 +1,7 @@
 //! A message and its sealed draft made ready for the writer, in the task that commits it: everything is encoded and
 //! summed here, so that the one writer only copies.
 
-use super::draft::{EmbeddedSealed, SealedBody};
+use super::draft::{EmbeddedSealed, SealedBody, compact};
 use super::facts;
 use super::hot::HotMessage;
 use super::index::Arrival;
@@ -28,6 +28,7 @@ pub(super) fn prepare(draft: EmbeddedSealed, mut message: NewMessage) -> Result<
         SealedBody::Streamed { chunks, len } => (Bytes::new(), Some(chunks), len),
     };
     let facts = facts::encode(std::mem::take(&mut message.facts))?;
+    message.header = compact(message.header);
     let (queues, queue_of) = record::distinct(&message.queues);
     let len = (message.header.len() + body.len()) as u64 + streamed_len;
     let row = record::encode_message(id, &message, &queues, &queue_of, len, streamed.is_some());

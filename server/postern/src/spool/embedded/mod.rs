@@ -28,6 +28,7 @@ mod reader;
 mod record;
 mod settle;
 mod shared;
+mod states;
 mod store;
 #[cfg(test)]
 mod tests;

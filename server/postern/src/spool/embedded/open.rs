@@ -10,8 +10,9 @@
 use super::Options;
 use super::content::guarded;
 use super::index::{Arrival, Index};
-use super::record::{self, Damaged, Fate, PAGE, Page};
+use super::record::{self, Damaged};
 use super::shared::Shared;
+use super::states::{Fate, PAGE, Page};
 use super::store::{
     self, CHUNK, CONTENT, FACTS, FORMAT, LOOSE, MESSAGE, META, META_CEILING, META_FORMAT, STATE, Tables,
 };

@@ -3,8 +3,9 @@
 
 use super::content::{Fresh, Stored, guarded};
 use super::index::{Selected, recipient};
-use super::record::{self, Damaged, PAGE, Page};
+use super::record::{self, Damaged};
 use super::shared::{Shared, lock};
+use super::states::{Fate, PAGE, Page};
 use super::store::{MESSAGE, STATE};
 use crate::spool::{Filter, LeaseToken, Leased, LeasedRecipient, Listed, SpoolError, State, StoredMessage};
 use postern_core::mail::{QueueId, RecipientId, Seq};
@@ -120,7 +121,7 @@ fn shelve(shared: &Shared, id: u64, recipients: &[LeasedRecipient], why: &str) {
     for leased in recipients {
         let seq = leased.token.recipient.seq.0;
         if let Some(known) = index.settling(id, seq) {
-            index.apply(id, seq, record::Fate::Held { due: known.due, attempts: known.attempts }, false);
+            index.apply(id, seq, Fate::Held { due: known.due, attempts: known.attempts }, false);
         }
     }
 }

@@ -1,4 +1,5 @@
-//! Rows of the embedded store as bytes: a message's immutable row, a page of recipients' states, a fact.
+//! Rows of the embedded store as bytes: a message's immutable row, a fact, the checksum of a chunk of content.
+//! Recipients' states are in `states`.
 //!
 //! Every row begins with a CRC-32 of its key and the rest, checked on every read, so that neither a flipped bit nor a
 //! row in the wrong place is taken for mail. Rows are CBOR arrays with numbered fields: a later version may append
@@ -13,11 +14,6 @@ use postern_core::time::Timestamp;
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
-
-/// Recipients in one page of states.
-pub(super) const PAGE: u32 = 256;
-/// Longest reason kept for a deferred recipient.
-const MAX_REASON: usize = 512;
 
 /// A row could not be read: what was wrong, without its place.
 #[derive(Debug)]
@@ -277,124 +273,6 @@ fn address(text: &str) -> Result<Address, Damaged> {
     Address::parse(text).map_err(|_| Damaged("an address"))
 }
 
-/// A recipient's durable state.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Fate {
-    /// Out of the queue.
-    Done,
-    /// Waits until `due`.
-    Pending { due: u64, attempts: u16 },
-    /// Waits for an operator; `due` is what it was.
-    Held { due: u64, attempts: u16 },
-}
-
-/// One recipient in a page.
-#[derive(Clone, Copy, Debug, Encode, Decode)]
-struct StateRow {
-    #[n(0)]
-    kind: u8,
-    #[n(1)]
-    due: u64,
-    #[n(2)]
-    attempts: u16,
-    /// Place of its reason, from 1; 0 is none.
-    #[n(3)]
-    reason: u16,
-}
-
-/// The states of up to 256 recipients; one that isn't there is as it was accepted.
-#[derive(Clone, Debug, Default, Encode, Decode)]
-pub(super) struct Page {
-    #[n(0)]
-    states: Vec<Option<StateRow>>,
-    #[n(1)]
-    reasons: Vec<String>,
-}
-
-impl Page {
-    /// Sets the state of the recipient at `place`. A `reason` of None keeps the one it had.
-    pub(super) fn set(&mut self, place: usize, fate: Fate, reason: Option<&str>) {
-        if self.states.len() <= place {
-            self.states.resize(place + 1, None);
-        }
-        let kept = self.states[place].map_or(0, |state| state.reason);
-        let (kind, due, attempts) = match fate {
-            Fate::Done => (0, 0, 0),
-            Fate::Pending { due, attempts } => (1, due, attempts),
-            Fate::Held { due, attempts } => (2, due, attempts),
-        };
-        let reason = match (fate, reason) {
-            (Fate::Done, _) => 0,
-            (_, Some(text)) => self.place_of(text),
-            (_, None) => kept,
-        };
-        self.states[place] = Some(StateRow { kind, due, attempts, reason });
-    }
-
-    /// What is said of the recipient at `place`; None: it is as it was accepted.
-    pub(super) fn get(&self, place: usize) -> Option<Fate> {
-        let state = (*self.states.get(place)?)?;
-        Some(match state.kind {
-            0 => Fate::Done,
-            1 => Fate::Pending { due: state.due, attempts: state.attempts },
-            _ => Fate::Held { due: state.due, attempts: state.attempts },
-        })
-    }
-
-    /// Why the recipient at `place` was deferred last.
-    pub(super) fn reason(&self, place: usize) -> &str {
-        let reason = self.states.get(place).copied().flatten().map_or(0, |state| usize::from(state.reason));
-        reason.checked_sub(1).and_then(|at| self.reasons.get(at)).map_or("", String::as_str)
-    }
-
-    fn place_of(&mut self, text: &str) -> u16 {
-        let text = cut(text);
-        if text.is_empty() {
-            return 0;
-        }
-        let at = self.reasons.iter().position(|known| known == text).unwrap_or_else(|| {
-            self.reasons.push(text.to_owned());
-            self.reasons.len() - 1
-        });
-        u16::try_from(at + 1).unwrap_or(0)
-    }
-
-    /// Drops reasons that nobody has any more.
-    fn tidy(&mut self) {
-        let mut places = vec![0u16; self.reasons.len() + 1];
-        let mut kept = Vec::new();
-        for state in self.states.iter_mut().flatten() {
-            let old = usize::from(state.reason);
-            let Some(text) = old.checked_sub(1).and_then(|at| self.reasons.get(at)) else { continue };
-            if places[old] == 0 {
-                kept.push(text.clone());
-                places[old] = u16::try_from(kept.len()).unwrap_or(0);
-            }
-            state.reason = places[old];
-        }
-        self.reasons = kept;
-    }
-
-    pub(super) fn to_row(&mut self, id: u64, page: u32) -> Vec<u8> {
-        self.tidy();
-        seal(row_seed(id, page + 1), self, 64)
-    }
-
-    pub(super) fn from_row(id: u64, page: u32, bytes: &[u8]) -> Result<Self, Damaged> {
-        unseal(row_seed(id, page + 1), bytes)
-    }
-}
-
-/// A reason on one line, at most 512 octets, cut between characters.
-fn cut(text: &str) -> &str {
-    let line = text.split(['\r', '\n']).next().unwrap_or_default();
-    let mut end = line.len().min(MAX_REASON);
-    while !line.is_char_boundary(end) {
-        end -= 1;
-    }
-    &line[..end]
-}
-
 /// The CRC of a chunk of content: of its place, and of the parts it is made of.
 pub(super) fn chunk_crc(id: u64, number: u32, parts: [&[u8]; 2]) -> u32 {
     let mut crc = seed(&[&id.to_le_bytes(), &number.to_le_bytes()]);
@@ -425,7 +303,7 @@ pub(super) fn decode_fact<'b>(key: &[u8], bytes: &'b [u8]) -> Result<(u64, &'b [
     Ok((u64::from_le_bytes(*expires), value))
 }
 
-fn row_seed(id: u64, page: u32) -> crc32fast::Hasher {
+pub(super) fn row_seed(id: u64, page: u32) -> crc32fast::Hasher {
     seed(&[&id.to_le_bytes(), &page.to_le_bytes()])
 }
 
@@ -437,7 +315,7 @@ fn seed(parts: &[&[u8]]) -> crc32fast::Hasher {
     crc
 }
 
-fn seal<T: Encode<()>>(mut crc: crc32fast::Hasher, row: &T, size: usize) -> Vec<u8> {
+pub(super) fn seal<T: Encode<()>>(mut crc: crc32fast::Hasher, row: &T, size: usize) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(size);
     bytes.extend_from_slice(&[0; 4]);
     minicbor::encode(row, &mut bytes).expect("writing to a Vec does not fail");
@@ -446,7 +324,7 @@ fn seal<T: Encode<()>>(mut crc: crc32fast::Hasher, row: &T, size: usize) -> Vec<
     bytes
 }
 
-fn unseal<'b, T: Decode<'b, ()>>(mut crc: crc32fast::Hasher, bytes: &'b [u8]) -> Result<T, Damaged> {
+pub(super) fn unseal<'b, T: Decode<'b, ()>>(mut crc: crc32fast::Hasher, bytes: &'b [u8]) -> Result<T, Damaged> {
     let (sum, row) = bytes.split_first_chunk::<4>().ok_or(Damaged("a row is too short"))?;
     crc.update(row);
     if crc.finalize() != u32::from_le_bytes(*sum) {
@@ -507,24 +385,6 @@ mod tests {
             flipped[at] ^= 1;
             assert!(decode_message(id, &flipped).is_err() && decode_head(id, &flipped).is_err(), "octet {at}");
         }
-    }
-
-    #[test]
-    fn pages_share_reasons_and_forget_them() {
-        let mut page = Page::default();
-        let fate = Fate::Pending { due: 3, attempts: 2 };
-        page.set(255, fate, Some(&format!("{}é", "x".repeat(511))));
-        page.set(3, fate, Some("busy\r\nX"));
-        page.set(4, Fate::Held { due: 9, attempts: 1 }, Some("busy"));
-        page.set(4, Fate::Held { due: 9, attempts: 1 }, None);
-        let read = Page::from_row(1, 0, &page.to_row(1, 0)).unwrap();
-        assert_eq!((read.get(0), read.get(3), read.reason(3), read.reason(4)), (None, Some(fate), "busy", "busy"));
-        assert_eq!((read.reason(255).len(), read.reasons.len()), (511, 2));
-        page.set(3, Fate::Done, None);
-        page.set(4, Fate::Done, None);
-        let read = Page::from_row(1, 0, &page.to_row(1, 0)).unwrap();
-        assert_eq!((read.get(4), read.reason(4), read.reasons.len()), (Some(Fate::Done), "", 1));
-        assert!(Page::from_row(1, 1, &page.to_row(1, 0)).is_err());
     }
 
     #[test]

@@ -1,8 +1,8 @@
 //! A settlement on its way to the disk, and the rule of what becomes of a recipient.
 
 use super::index::Settling;
-use super::record::Fate;
 use super::shared::Shared;
+use super::states::Fate;
 use super::writer::{FactRow, Incoming};
 use crate::spool::{Action, LeaseToken, Settle, SpoolError};
 use postern_core::mail::QueueId;

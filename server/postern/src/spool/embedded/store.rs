@@ -12,7 +12,8 @@
 //! An accept writes two rows (message, content), the settlement of a fresh single-recipient message deletes two.
 //! Tables are opened when first touched: each open one costs at commit.
 
-use super::record::{self, Damaged, Fate, Page};
+use super::record::{self, Damaged};
+use super::states::{Fate, PAGE, Page};
 use bytes::Bytes;
 use redb::{Durability, ReadableTable, Table, TableDefinition, WriteTransaction};
 
@@ -164,7 +165,7 @@ impl<'t> Tables<'t> {
         table!(self, message, MESSAGE).remove(id)?;
         if extent.states {
             let state = table!(self, state, STATE);
-            for page in 0..extent.recipients.div_ceil(record::PAGE) {
+            for page in 0..extent.recipients.div_ceil(PAGE) {
                 state.remove((id, page))?;
             }
         }
@@ -179,16 +180,16 @@ impl<'t> Tables<'t> {
     /// Changes recipients' states: place in the message (from 0), state, and a new reason if there is one.
     pub(super) fn set_states(&mut self, id: u64, changes: &[(u32, Fate, Option<&str>)]) -> Result<(), StoreError> {
         let state = table!(self, state, STATE);
-        for in_page in changes.chunk_by(|a, b| a.0 / record::PAGE == b.0 / record::PAGE) {
-            let number = in_page[0].0 / record::PAGE;
+        for in_page in changes.chunk_by(|a, b| a.0 / PAGE == b.0 / PAGE) {
+            let number = in_page[0].0 / PAGE;
             let mut page = match state.get((id, number))? {
                 Some(row) => Page::from_row(id, number, row.value()).map_err(StoreError::damaged(id))?,
                 None => Page::default(),
             };
             for (place, fate, reason) in in_page {
-                page.set((place % record::PAGE) as usize, *fate, *reason);
+                page.set((place % PAGE) as usize, *fate, *reason);
             }
-            state.insert((id, number), &page.to_row(id, number)[..])?;
+            state.insert((id, number), &page.seal(id, number)[..])?;
         }
         Ok(())
     }

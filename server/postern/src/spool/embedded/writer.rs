@@ -18,7 +18,6 @@ use super::store::{self, NewRow, StoreError, Tables};
 use crate::spool::SpoolError;
 use bytes::Bytes;
 use postern_core::mail::QueueId;
-use std::any::Any;
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -149,21 +148,15 @@ impl Writer {
                 drop((ops, admin));
                 continue;
             }
-            let done = catch_unwind(AssertUnwindSafe(|| self.write(ops)));
-            self.judge(done);
+            self.write(ops);
             if let Some(op) = admin {
-                let done = catch_unwind(AssertUnwindSafe(|| self.administer(op)));
-                self.judge(done);
+                self.administer(*op);
             }
         }
         // The last handle is gone, and with it the last draft: what they left is swept now or at the next open.
-        let last = catch_unwind(AssertUnwindSafe(|| {
-            while self.shared.check().is_ok() && self.has_chores() {
-                self.write(Vec::new())?;
-            }
-            Ok(())
-        }));
-        self.judge(last);
+        while self.shared.check().is_ok() && self.has_chores() {
+            self.write(Vec::new());
+        }
     }
 
     /// The next operation; None if there are chores to be done instead.
@@ -200,17 +193,29 @@ impl Writer {
         (ops, None)
     }
 
-    fn judge(&self, done: Result<Result<(), StoreError>, Box<dyn Any + Send>>) {
-        match done {
-            Ok(Ok(())) => {}
+    /// Runs a step. If it fails, the store is poisoned before those who wait for it hear of anything.
+    fn guard<T>(&mut self, step: impl FnOnce(&mut Self) -> Result<T, StoreError>) -> Option<T> {
+        match catch_unwind(AssertUnwindSafe(|| step(self))) {
+            Ok(Ok(done)) => return Some(done),
             Ok(Err(error)) => self.shared.poison(&error.to_string()),
             Err(_) => self.shared.poison("the writer panicked"),
         }
+        None
     }
 
-    /// One transaction of `ops` and chores.
-    fn write(&mut self, ops: Vec<Op>) -> Result<(), StoreError> {
+    /// One transaction of `ops` and chores, and the answers.
+    fn write(&mut self, ops: Vec<Op>) {
         let mut group = self.group(ops);
+        if self.guard(|writer| writer.transact(&mut group)).is_some() {
+            self.guard(|writer| {
+                group.finish(&writer.shared);
+                Ok(())
+            });
+        }
+    }
+
+    fn transact(&mut self, group: &mut Group) -> Result<(), StoreError> {
+        group.prepare(&self.shared.index());
         let sweep = self.sweeps.front().copied();
         if group.is_empty() && sweep.is_none() {
             return Ok(());
@@ -237,11 +242,10 @@ impl Writer {
             self.sweeps.pop_front();
         }
         self.sweeps.extend(group.loose());
-        group.finish(&self.shared);
         Ok(())
     }
 
-    /// The operations with what the index knows of them, and what was left to be done.
+    /// The operations, and what was left to be done.
     fn group(&mut self, ops: Vec<Op>) -> Group {
         let (discarded, returned) = {
             let mut chores = lock(&self.shared.chores);
@@ -252,7 +256,6 @@ impl Writer {
         for (message, tokens) in returned {
             group.push_settle(SettleOp::giving_back(&self.shared, message, tokens));
         }
-        group.prepare(&self.shared.index());
         group
     }
 
@@ -281,10 +284,16 @@ impl Writer {
         Ok(())
     }
 
-    fn administer(&mut self, op: Box<AdminOp>) -> Result<(), StoreError> {
-        self.undurable = 0;
-        let loose = admin::run(&self.shared, *op)?;
-        self.sweeps.extend(loose);
-        Ok(())
+    fn administer(&mut self, op: AdminOp) {
+        let done = self.guard(|writer| {
+            writer.undurable = 0;
+            let (slice, loose) = admin::run(&writer.shared, &op)?;
+            writer.sweeps.extend(loose);
+            Ok(slice)
+        });
+        if let Some(slice) = done {
+            // Nobody minds if the waiter is gone.
+            let _ = op.ack.send(Ok(slice));
+        }
     }
 }
