@@ -46,7 +46,7 @@ fn each_library_has_one_home() {
     absent("server/postern/src", "/http/", &["axum::"]);
     absent("server/postern/src", "", &["wasmtime::"]);
     absent("server/core/src", "", &["redb", "axum", "wasmtime", "tokio"]);
-    absent("server/plugin-host/src", "", &["redb", "axum", "postern::"]);
+    absent("server/plugin-host/src", "", &["redb", "axum", "smtp::", "tokio::net"]);
 }
 
 #[test]

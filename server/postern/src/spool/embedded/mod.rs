@@ -14,6 +14,7 @@
 //! * Content of up to 256 KiB is in memory until its commit; see `budget` for the bounds.
 
 mod admin;
+mod audit;
 mod budget;
 mod content;
 mod draft;
@@ -34,6 +35,7 @@ mod store;
 mod tests;
 mod writer;
 
+pub use audit::{AuditError, audit};
 pub use draft::{EmbeddedDraft, EmbeddedSealed};
 pub use open::OpenError;
 

@@ -51,7 +51,7 @@ pub enum OpenError {
     )]
     Lost(PathBuf),
     /// What is there is not a whole store.
-    #[error("{} is damaged ({what}): it is left as it is; restore it, or save what is readable with `postern spool export`", path.display())]
+    #[error("{} is damaged ({what}): it is left as it is and no other is begun in its place; restore it", path.display())]
     Damaged {
         /// The store's file.
         path: PathBuf,
