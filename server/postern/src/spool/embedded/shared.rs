@@ -8,7 +8,7 @@ use super::writer::Op;
 use crate::spool::{Health, LeaseToken, SpoolError};
 use postern_core::mail::{IdGenerator, QueueId};
 use std::fs::File;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::sync::mpsc::WeakSender;
@@ -128,9 +128,7 @@ impl Shared {
         let free = match *space {
             Some((at, free)) if now.duration_since(at) < SPACE_AGE => free,
             _ => {
-                // What can't be asked is not held against the mail.
-                let free =
-                    rustix::fs::statvfs(dir).map_or(u64::MAX, |stat| stat.f_bavail.saturating_mul(stat.f_frsize));
+                let free = free_octets(dir);
                 *space = Some((now, free));
                 free
             }
@@ -151,4 +149,12 @@ impl Shared {
 /// and the writer's own panics poison the store.
 pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Octets that the file system of `dir` has left. What can't be asked is not held against the mail.
+fn free_octets(dir: &Path) -> u64 {
+    #[cfg(unix)]
+    return rustix::fs::statvfs(dir).map_or(u64::MAX, |stat| stat.f_bavail.saturating_mul(stat.f_frsize));
+    #[cfg(not(unix))]
+    return u64::MAX;
 }
