@@ -9,17 +9,19 @@ use super::settle::Settler;
 use crate::deliver::{self, Attempt, Connection, NextHop};
 use crate::observe::delivery_log;
 use crate::spool::{Leased, LeasedRecipient, Ready, Spool};
+use futures_util::FutureExt as _;
 use postern_core::mail::{EnhancedCode, Outcome, Reason, Scope, Seq};
 use postern_core::route::QueueKey;
 use postern_core::smtp::client::{MAX_RECIPIENTS, TimeLimits};
 use postern_core::time::Timestamp;
 use postern_core::zone::Zone;
 use std::collections::HashMap;
+use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::{Notify, Semaphore, SemaphorePermit, watch};
 use tokio::task::JoinSet;
-use tracing::warn;
+use tracing::{error, warn};
 
 /// How long a connection without work is kept (ZoneMTA: 5 s).
 const IDLE: Duration = Duration::from_secs(5);
@@ -208,25 +210,32 @@ impl<S: Spool> Dispatch<S> {
     /// One attempt for one message, on the connection at hand or a new one, and its settlement.
     async fn attempt(&self, zone: &Zone, crew: &Crew, leased: &Leased, connection: &mut Option<Connection>) {
         let id = leased.message.id;
-        let attempt = match self.spool.open(id).await {
-            Ok(content) => {
-                let seqs: Vec<Seq> = leased.recipients.iter().map(|r| r.token.recipient.seq).collect();
-                let hop = NextHop::from(&zone.smart_host);
-                let cached = connection.take();
-                let (attempt, kept) =
-                    deliver::attempt(cached, &hop, &self.options, &leased.message, &seqs, &*content).await;
-                *connection = kept;
-                attempt
-            }
-            Err(error) => {
-                warn!(%id, %error, "can't read a message; it stays in the queue");
-                unreadable(leased)
-            }
-        };
+        // A fault of ours that one message brings out must neither end the worker nor keep the message leased.
+        let attempt = AssertUnwindSafe(self.deliver(zone, leased, connection)).catch_unwind().await;
+        let attempt = attempt.unwrap_or_else(|_| {
+            error!(%id, "an attempt ended in a panic; the message is deferred");
+            not_attempted(leased, "internal error")
+        });
         self.judge_next_hop(crew, &attempt);
         if let Err(error) = self.settler.settle(zone, leased, &attempt.outcomes, &attempt.remote).await {
             delivery_log::unsettled(id, error);
         }
+    }
+
+    async fn deliver(&self, zone: &Zone, leased: &Leased, connection: &mut Option<Connection>) -> Attempt {
+        let id = leased.message.id;
+        let content = match self.spool.open(id).await {
+            Ok(content) => content,
+            Err(error) => {
+                warn!(%id, %error, "can't read a message; it stays in the queue");
+                return not_attempted(leased, "the message could not be read from the queue");
+            }
+        };
+        let seqs: Vec<Seq> = leased.recipients.iter().map(|r| r.token.recipient.seq).collect();
+        let (hop, cached) = (NextHop::from(&zone.smart_host), connection.take());
+        let (attempt, kept) = deliver::attempt(cached, &hop, &self.options, &leased.message, &seqs, &*content).await;
+        *connection = kept;
+        attempt
     }
 
     /// Lets the next hop rest if nobody could be reached there, or wakes the dispatcher once it can be again.
@@ -242,13 +251,13 @@ impl<S: Spool> Dispatch<S> {
     }
 }
 
-/// What an attempt says that never was one, as the content could not be read.
-fn unreadable(leased: &Leased) -> Attempt {
+/// What there is to say of an attempt that never began, for a reason of ours.
+fn not_attempted(leased: &Leased, why: &str) -> Attempt {
     let reason = Reason {
         scope: Scope::Local,
         status: EnhancedCode(4, 3, 0),
         remote_reply: None,
-        public: "the message could not be read from the queue".into(),
+        public: why.into(),
         detail: String::new(),
     };
     let outcome = |r: &LeasedRecipient| (r.token.recipient.seq, Outcome::Deferred(reason.clone()));

@@ -15,9 +15,14 @@ use postern_core::route::QueueKey;
 use postern_core::time::Timestamp;
 use postern_core::zone::Zone;
 use std::sync::Arc;
+use std::time::Duration;
+use tracing::warn;
 
 /// At most this much of a message's header is looked at for a DSN, in octets.
 const MAX_HEADER: u64 = 1 << 20;
+
+/// How long a failure waits whose DSN could not be queued.
+const DSN_PAUSE: Duration = Duration::from_secs(60);
 
 /// What settling needs besides the outcomes.
 pub struct Settler<S: Spool> {
@@ -65,7 +70,7 @@ impl<S: Spool> Settler<S> {
         next_hop: &str,
     ) -> Result<(), SpoolError> {
         let now = (self.clock)();
-        let decided: Vec<_> = leased
+        let mut decided: Vec<_> = leased
             .recipients
             .iter()
             .map(|recipient| {
@@ -74,7 +79,14 @@ impl<S: Spool> Settler<S> {
                 Decided { token: recipient.token, attempts: recipient.attempts + 1, fate }
             })
             .collect();
-        let dsn = self.dsn(leased, &decided, next_hop, now).await?;
+        let dsn = match self.dsn(leased, &decided, next_hop, now).await {
+            Ok(dsn) => dsn,
+            Err(error) => {
+                warn!(id = %leased.message.id, %error, "a DSN can't be queued now; what it is about stays in the queue");
+                decided.iter_mut().for_each(|d| d.put_off(now.after(DSN_PAUSE)));
+                None
+            }
+        };
         let sent = dsn.as_ref().map(|(sealed, message)| (sealed.id(), message.clone(), sealed.body().len()));
         let settlement = Settlement {
             message: leased.message.id,
@@ -90,7 +102,8 @@ impl<S: Spool> Settler<S> {
         Ok(())
     }
 
-    /// The DSN for those that failed for good, if there is to be one.
+    /// The DSN for those that failed for good, if there is to be one. On an error there is to be one, and it can't be
+    /// made now.
     async fn dsn(
         &self,
         leased: &Leased,
@@ -104,11 +117,12 @@ impl<S: Spool> Settler<S> {
         if failed.is_empty() {
             return Ok(None);
         }
-        let header = HeaderBlock::parse(&self.header(message.id, message.header_len).await?);
+        let header = HeaderBlock::parse(&self.header(message).await);
         if !dsn::wanted(&message.envelope, &header) {
             return Ok(None);
         }
-        let Some(queue) = self.queue_for(return_to, &message.queues[0].zone) else { return Ok(None) };
+        let queue = self.queue_for(return_to, &message.queues[0].zone);
+        let queue = queue.ok_or_else(|| SpoolError::Invalid("there is no zone for it".into()))?;
         let report = dsn::Report {
             hostname: &self.hostname,
             from_name: &self.sender.name,
@@ -142,14 +156,28 @@ impl<S: Spool> Settler<S> {
         self.zones.route(&recipient, Some(zone)).or_else(|| self.zones.route(&recipient, Some(DEFAULT_ZONE)))
     }
 
-    async fn header(&self, id: QueueId, len: u64) -> Result<Bytes, SpoolError> {
-        let content = self.spool.open(id).await?;
-        let len = len.min(MAX_HEADER);
-        read(&*content, len).await.map_err(|error| SpoolError::Corrupt(format!("message {id}: {error}")))
+    /// The header block of a message for its DSN; empty if it can't be read: the sender is told all the same.
+    async fn header(&self, message: &StoredMessage) -> Bytes {
+        let id = message.id;
+        let found = match self.spool.open(id).await {
+            Ok(content) => read(&*content, message.header_len.min(MAX_HEADER)).await.map_err(|error| error.to_string()),
+            Err(error) => Err(error.to_string()),
+        };
+        found.unwrap_or_else(|error| {
+            warn!(%id, error, "the header of a message can't be read for its DSN");
+            Bytes::new()
+        })
     }
 }
 
 impl<'a> Decided<'a> {
+    /// Leaves a recipient that failed in the queue until `due`.
+    fn put_off(&mut self, due: Timestamp) {
+        if let Fate::Failed { reason, .. } = self.fate {
+            self.fate = Fate::Deferred(reason, due);
+        }
+    }
+
     /// What the DSN says of this recipient, if it failed for good.
     fn failed(&'a self, message: &'a StoredMessage, next_hop: &'a str) -> Option<dsn::FailedRecipient<'a>> {
         let Fate::Failed { reason, expired } = self.fate else { return None };
