@@ -74,3 +74,40 @@ impl Checkout<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{EngineOptions, PluginHost, PluginSpec};
+    use std::time::Duration;
+
+    #[tokio::test]
+    async fn instances_are_bounded_and_the_last_one_used_is_next() {
+        let component = concat!(env!("CARGO_MANIFEST_DIR"), "/../../plugins/header-rewrite/header-rewrite.wasm");
+        assert!(std::path::Path::new(component).exists(), "{component} is not there: run `make plugins` first");
+        let mut spec = PluginSpec::new("header-rewrite", component);
+        spec.instances = 2;
+        spec.deadline = Duration::from_secs(30);
+        let plugin = PluginHost::new(&EngineOptions { instances: 4 }).unwrap().load(spec).await.unwrap();
+        let pool = &plugin.pool;
+        let soon = || Instant::now() + Duration::from_millis(20);
+        let later = Instant::now() + Duration::from_secs(30);
+
+        let (mut first, second) = (pool.checkout(later).await.unwrap(), pool.checkout(later).await.unwrap());
+        assert!(matches!(pool.checkout(soon()).await, Err(CallError::Busy)));
+        first.instance.calls = 7;
+        second.keep();
+        first.keep();
+        let first = pool.checkout(later).await.unwrap();
+        assert_eq!(first.instance.calls, 7);
+        // One that is not given back is gone, but its place is free again.
+        drop(first);
+        let mut second = pool.checkout(later).await.unwrap();
+        let third = pool.checkout(later).await.unwrap();
+        assert_eq!((second.instance.calls, third.instance.calls), (0, 0));
+        second.instance.calls = MAX_CALLS;
+        second.keep();
+        third.keep();
+        assert_eq!(pool.free.lock().unwrap().len(), 1);
+    }
+}
