@@ -91,6 +91,14 @@ pub enum LoadError {
         /// What the engine said.
         source: wasmtime::Error,
     },
+    /// The file holds something else.
+    #[error("plugin {plugin:?}: {} is not a WebAssembly component; `postern plugin build` makes one", path.display())]
+    NotAComponent {
+        /// Name of the plugin.
+        plugin: String,
+        /// The file.
+        path: PathBuf,
+    },
     /// A limit that cannot be.
     #[error("plugin {plugin:?}: {what}")]
     Limits {
@@ -231,6 +239,10 @@ fn prepare(shared: &Arc<Shared>, spec: PluginSpec) -> Result<(PluginSpec, Templa
         path: spec.component.clone(),
         source,
     })?;
+    // Magic, version 13, layer 1: a component. A core module has version 1 and layer 0.
+    if !wasm.starts_with(b"\0asm\x0d\0\x01\0") {
+        return Err(LoadError::NotAComponent { plugin: plugin(), path: spec.component.clone() });
+    }
     let unfit = |source| LoadError::Component { plugin: plugin(), source };
     let component = compile(shared, &wasm, spec.cache_dir.as_deref()).map_err(unfit)?;
     let linker = grants::linker(&shared.engine, &component, &spec.name, &spec.grants)?;
@@ -261,9 +273,6 @@ fn prepare(shared: &Arc<Shared>, spec: PluginSpec) -> Result<(PluginSpec, Templa
 }
 
 fn compile(shared: &Shared, wasm: &[u8], cache_dir: Option<&Path>) -> wasmtime::Result<Component> {
-    if wasm.starts_with(b"\0asm\x01\0\0\0") {
-        wasmtime::bail!("it is a core module; `postern plugin build` makes a component of it");
-    }
     code_cache::component(&shared.engine, wasm, cache_dir)
 }
 

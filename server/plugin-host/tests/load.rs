@@ -89,7 +89,7 @@ async fn what_is_no_plugin_is_refused() {
     std::fs::write(&other, "#!/bin/sh").unwrap();
     assert!(refused(PluginSpec::new("sh", &other)).await.contains("not a component that this server can run"));
     std::fs::write(&other, b"\0asm\x01\0\0\0").unwrap();
-    assert!(refused(PluginSpec::new("core", &other)).await.contains("it is a core module"));
+    assert!(refused(PluginSpec::new("core", &other)).await.contains("is not a WebAssembly component"));
 
     let mut none = header_rewrite(json!({}));
     none.instances = 0;

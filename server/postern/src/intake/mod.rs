@@ -195,8 +195,8 @@ impl<S: Spool> Incoming<S> {
                 changes: Vec::new(),
             };
             intake.hooks.rewrite(&mut transaction).await?;
-            for change in &transaction.changes {
-                delivery_log::changed(id, &session.id, &change.author, &change.what);
+            for changes in transaction.changes.chunk_by(|a, b| a.author == b.author) {
+                delivery_log::changed(id, &session.id, changes);
             }
             header = transaction.header.to_bytes();
             (envelope, zone) = (transaction.envelope, transaction.zone);

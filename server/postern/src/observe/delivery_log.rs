@@ -3,6 +3,7 @@
 //! Text that comes from outside is recorded as a string, which both formats quote and escape: it can neither end a line
 //! nor hide in it. Addresses and ids have been validated and stand as they are.
 
+use postern_core::hook::Change;
 use postern_core::mail::{QueueId, Reason, RecipientId, Reply, ReversePath};
 use std::fmt;
 use tracing::{info, warn};
@@ -39,9 +40,11 @@ pub fn queued(event: &Queued<'_>) {
     }
 }
 
-/// A plugin changed a message that is about to be queued.
-pub fn changed(id: QueueId, session: &str, plugin: &str, what: &str) {
-    info!(%id, session, plugin, what, "CHANGED");
+/// A plugin changed a message that is about to be queued; the changes are all by one author.
+pub fn changed(id: QueueId, session: &str, changes: &[Change]) {
+    let plugin = changes.first().map_or("", |change| &*change.author);
+    let what = changes.iter().map(|change| change.what.as_str()).collect::<Vec<_>>().join("; ");
+    info!(%id, session, plugin, what = what.as_str(), "CHANGED");
 }
 
 /// Which recipient of which message an event is about.
