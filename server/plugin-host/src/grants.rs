@@ -98,11 +98,8 @@ fn hint(import: &str) -> &'static str {
 
 /// The `grants` line that would let the plugin in. Booleans, texts and lists read the same in JSON and TOML.
 fn line_to_add(grants: &Grants, interface: &str) -> String {
-    let mut entries: Vec<String> = grants
-        .iter()
-        .filter(|(name, _)| *name != interface)
-        .map(|(name, value)| format!("{name} = {value}"))
-        .collect();
+    let mut entries: Vec<String> =
+        grants.iter().filter(|(name, _)| *name != interface).map(|(name, value)| format!("{name} = {value}")).collect();
     entries.push(format!("{interface} = true"));
     format!("grants = {{ {} }}", entries.join(", "))
 }

@@ -196,7 +196,8 @@ impl PluginHost {
         let name = spec.name.clone();
         let shared = self.0.clone();
         let prepared = tokio::task::spawn_blocking(move || prepare(&shared, spec)).await;
-        let (spec, template) = prepared.map_err(|error| LoadError::Start { plugin: name, detail: error.to_string() })??;
+        let (spec, template) =
+            prepared.map_err(|error| LoadError::Start { plugin: name, detail: error.to_string() })??;
 
         let counters = Arc::new(Counters::default());
         let pool = Pool::new(template, spec.instances, counters.clone());
@@ -247,12 +248,7 @@ fn prepare(shared: &Arc<Shared>, spec: PluginSpec) -> Result<(PluginSpec, Templa
         Some(version) => format!("{}@{version}", spec.name),
         None => spec.name.clone(),
     };
-    let identity = Identity {
-        name: spec.name.as_str().into(),
-        author: author.into(),
-        config,
-        log: LogLimiter::new(),
-    };
+    let identity = Identity { name: spec.name.as_str().into(), author: author.into(), config, log: LogLimiter::new() };
     let template = Template {
         host: shared.clone(),
         pre,

@@ -64,7 +64,12 @@ impl Plugin {
     }
 
     /// One call on a copy of the transaction, bounded by the plugin's deadline and by `latest`.
-    async fn rewrite(&self, transaction: Transaction, start: Instant, latest: Instant) -> Result<Transaction, CallError> {
+    async fn rewrite(
+        &self,
+        transaction: Transaction,
+        start: Instant,
+        latest: Instant,
+    ) -> Result<Transaction, CallError> {
         let deadline = latest.min(start + self.deadline);
         let mut checkout = self.pool.checkout(deadline).await?;
         let _ticking = self.host.ticker.during_call();

@@ -109,7 +109,8 @@ const WORD: usize = 45;
 pub(crate) fn encode(value: &str) -> String {
     let needs = |word: &&str| !word.is_ascii();
     let words: Vec<&str> = value.split(' ').collect();
-    let (Some(first), Some(last)) = (words.iter().position(|w| needs(&w)), words.iter().rposition(|w| needs(&w))) else {
+    let (Some(first), Some(last)) = (words.iter().position(|w| needs(&w)), words.iter().rposition(|w| needs(&w)))
+    else {
         return value.to_owned();
     };
     let mut out: Vec<String> = words[..first].iter().map(|word| (*word).to_owned()).collect();
@@ -138,7 +139,9 @@ mod tests {
         check("a =?UTF-8?B?SsO1ZQ==?= =?iso-8859-1?q?=E9?= b", "a Jõeé b");
         check("=?utf-8?B?YQ0KYg==?=", "a  b");
         check("=?utf-8*en?q?a?=", "a");
-        for left in ["=?", "=?utf-8?Q?", "=?utf-8?X?a?=", "=?koi8-r?Q?=C1?=", "=?utf-8?Q?=Z1?=", "=?utf-8?Q?a?", "a =? b"] {
+        for left in
+            ["=?", "=?utf-8?Q?", "=?utf-8?X?a?=", "=?koi8-r?Q?=C1?=", "=?utf-8?Q?=Z1?=", "=?utf-8?Q?a?", "a =? b"]
+        {
             check(left, left);
         }
     }

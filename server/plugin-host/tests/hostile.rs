@@ -150,7 +150,9 @@ async fn others_are_served_while_guests_loop() {
             set.rewrite(&mut transaction).await.unwrap();
         }
     };
-    tokio::join!(async { tokio::select! { () = looping => panic!("the loop ended first"), () = served => {} } });
+    tokio::join!(async {
+        tokio::select! { () = looping => panic!("the loop ended first"), () = served => {} }
+    });
     assert_eq!(set.stats()[0].calls, 200);
 }
 
@@ -185,11 +187,7 @@ impl postern_core::message::ContentSource for Slow {
         10
     }
 
-    fn read(
-        &self,
-        _: u64,
-        _: usize,
-    ) -> futures_util::future::BoxFuture<'_, std::io::Result<bytes::Bytes>> {
+    fn read(&self, _: u64, _: usize) -> futures_util::future::BoxFuture<'_, std::io::Result<bytes::Bytes>> {
         Box::pin(async {
             tokio::time::sleep(Duration::from_millis(20)).await;
             Ok(bytes::Bytes::from_static(b"x"))

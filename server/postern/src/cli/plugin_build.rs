@@ -90,9 +90,8 @@ fn compile(dir: &Path, manifest: &Path, flags: &str) -> anyhow::Result<Artifact>
     if !output.status.success() {
         bail!("cargo could not build {} ({})", manifest.display(), output.status);
     }
-    find_artifact(&output.stdout, manifest).with_context(|| {
-        format!("{} makes no module: it needs `[lib] crate-type = [\"cdylib\"]`", manifest.display())
-    })
+    find_artifact(&output.stdout, manifest)
+        .with_context(|| format!("{} makes no module: it needs `[lib] crate-type = [\"cdylib\"]`", manifest.display()))
 }
 
 /// Reads cargo's messages, one JSON object a line.
