@@ -12,7 +12,7 @@ build: plugins ## the server and the shipped plugins
 .PHONY: server
 server: ## the server alone
 	@scripts/build-deps
-	cargo build --release --locked -p postern
+	cargo build --release --locked --workspace
 
 # Guests share one target folder, so that the SDK's dependencies are compiled once. The toolchain's settings hold for
 # this command alone.
@@ -45,6 +45,7 @@ test-deps:
 .PHONY: test
 test: test-deps build guests ## all tests
 	cargo test --locked -p postern-core
+	for dir in plugin-sdk/ $(PLUGINS); do cargo test --locked --manifest-path "$${dir}Cargo.toml" --target-dir target/guests; done
 	cargo test --locked --release --workspace --exclude postern-core
 	@scripts/demo >/dev/null && echo "demo passed"
 
@@ -55,9 +56,11 @@ soak: test-deps build guests ## the long forms of the crash and load tests
 .PHONY: lint
 lint: ## formatting and lints, warnings denied
 	cargo fmt --all --check
-	for dir in plugin-sdk $(PLUGINS) $(GUESTS); do cargo fmt --check --manifest-path "$$dir/Cargo.toml"; done
+	for dir in plugin-sdk/ $(PLUGINS) $(GUESTS); do cargo fmt --check --manifest-path "$${dir}Cargo.toml"; done
 	cargo clippy --locked --release --workspace --all-targets -- -D warnings
 	cargo clippy --locked --release -p postern --no-default-features --all-targets -- -D warnings
+	for dir in plugin-sdk/ $(PLUGINS); do \
+	  cargo clippy --locked --manifest-path "$${dir}Cargo.toml" --target-dir target/guests --all-targets -- -D warnings; done
 
 .PHONY: help
 help: ## this list

@@ -9,6 +9,15 @@
 #[macro_export]
 macro_rules! export_plugin {
     ($plugin:ident: $($hook:ident),+ $(,)?) => {
+        // Natively: the same checks, and no warnings about a plugin that nobody makes.
+        #[cfg(not(target_arch = "wasm32"))]
+        const _: () = {
+            $({
+                const fn implements<P: $crate::$hook>() {}
+                implements::<$plugin>();
+            })+
+            let _ = <$plugin as $crate::Plugin>::init;
+        };
         #[cfg(target_arch = "wasm32")]
         const _: () = {
             struct Exports;

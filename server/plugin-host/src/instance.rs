@@ -96,8 +96,10 @@ impl Template {
     ) -> wasmtime::Result<Result<Option<api::rewrite::Guest>, String>> {
         let instance = self.pre.instantiate_async(&mut *store).await?;
         // Loading checks the signatures, so it comes before the plugin runs any code of its own.
-        let lifecycle = self.hooks.lifecycle.as_ref().map(|hook| hook.load(&mut *store, &instance)).transpose()?;
-        let rewrite = self.hooks.rewrite.as_ref().map(|hook| hook.load(&mut *store, &instance)).transpose()?;
+        let lifecycle = self.hooks.lifecycle.as_ref().map(|hook| hook.load(&mut *store, &instance));
+        let lifecycle = lifecycle.transpose().map_err(|error| signature("lifecycle", &error))?;
+        let rewrite = self.hooks.rewrite.as_ref().map(|hook| hook.load(&mut *store, &instance));
+        let rewrite = rewrite.transpose().map_err(|error| signature("rewrite", &error))?;
         if let Some(lifecycle) = lifecycle {
             let config = self.identity.config.to_string();
             if let Err(refused) = lifecycle.call_init(&mut *store, &config).await? {
@@ -130,6 +132,10 @@ impl Instance {
 /// CPU limits in ticks: at least one.
 fn ticks(cpu: Duration) -> u64 {
     u64::try_from(cpu.as_nanos().div_ceil(TICK.as_nanos())).unwrap_or(u64::MAX)
+}
+
+fn signature(interface: &str, error: &wasmtime::Error) -> wasmtime::Error {
+    wasmtime::Error::msg(format!("the functions of its {interface} have other types than the server's: {error:#}"))
 }
 
 /// Which limit ended the call, or was it the guest itself?

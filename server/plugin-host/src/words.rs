@@ -107,10 +107,9 @@ const WORD: usize = 45;
 
 /// Writes a value that is not ASCII as encoded words from its first to its last word that needs it.
 pub(crate) fn encode(value: &str) -> String {
-    let needs = |word: &&str| !word.is_ascii();
+    let needs = |word: &str| !word.is_ascii();
     let words: Vec<&str> = value.split(' ').collect();
-    let (Some(first), Some(last)) = (words.iter().position(|w| needs(&w)), words.iter().rposition(|w| needs(&w)))
-    else {
+    let (Some(first), Some(last)) = (words.iter().position(|w| needs(w)), words.iter().rposition(|w| needs(w))) else {
         return value.to_owned();
     };
     let mut out: Vec<String> = words[..first].iter().map(|word| (*word).to_owned()).collect();

@@ -1,4 +1,5 @@
 //! What plugins see and may change, through the real boundary: methods of session, envelope and message.
+#![allow(clippy::unwrap_used)]
 
 mod common;
 

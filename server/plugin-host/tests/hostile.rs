@@ -1,4 +1,5 @@
 //! Guests that misbehave: each harms only the call it is in, and ends it in its `on_error`.
+#![allow(clippy::unwrap_used)]
 
 mod common;
 

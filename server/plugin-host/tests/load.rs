@@ -1,4 +1,5 @@
 //! What is refused when a plugin is loaded, in words that say what to do; and the cache of compiled code.
+#![allow(clippy::unwrap_used)]
 
 mod common;
 

@@ -22,12 +22,7 @@ impl Plugin for Exercise {
 }
 
 impl Rewrite for Exercise {
-    fn rewrite(
-        &mut self,
-        session: &Session<'_>,
-        envelope: &Envelope<'_>,
-        message: &Message<'_>,
-    ) -> Result<(), Error> {
+    fn rewrite(&mut self, session: &Session<'_>, envelope: &Envelope<'_>, message: &Message<'_>) -> Result<(), Error> {
         for (index, step) in self.0.iter().enumerate() {
             let step: Vec<&str> = step.iter().map(String::as_str).collect();
             let result = of_session(&step, session)
