@@ -108,7 +108,7 @@ async fn unknown_imports_and_exports_are_refused() {
     assert!(error.contains("it was built for another version of Postern"), "{error}");
     let error =
         refused_world("package postern:plugin@0.1.0; interface log { shout: func(); } world w { import log; }").await;
-    assert!(error.contains("is not a WebAssembly component") && error.contains("shout"), "{error}");
+    assert!(error.contains("not a component that this server can run") && error.contains("shout"), "{error}");
     let error =
         refused_world("package postern:plugin@0.1.0; interface paint { f: func(); } world w { export paint; }").await;
     assert!(error.contains("exports postern:plugin/paint@0.1.0, which this server does not know"), "{error}");
