@@ -33,6 +33,15 @@ pub struct RecipientId {
 #[error("a queue id is 18 hex digits")]
 pub struct ParseIdError;
 
+impl QueueId {
+    /// The least id that is made at `time` or later: ids below it are older.
+    #[must_use]
+    pub fn floor(time: Timestamp) -> Self {
+        let tick = time.0.saturating_sub(EPOCH_MS).min((1 << (63 - NODE_BITS - COUNTER_BITS)) - 1);
+        Self(tick << (NODE_BITS + COUNTER_BITS))
+    }
+}
+
 impl Seq {
     /// The sequence number of the recipient at `index` of the envelope.
     #[must_use]
@@ -128,6 +137,9 @@ mod tests {
         let restarted = IdGenerator::new(3, Some(back)).next(Timestamp(0));
         assert!(restarted > back);
         assert_eq!(restarted.0 >> 63, 0);
+        let id = IdGenerator::new(3, None).next(now);
+        assert!(id >= QueueId::floor(now) && id < QueueId::floor(Timestamp(now.0 + 1)));
+        assert_eq!(QueueId::floor(Timestamp(u64::MAX)).0 >> 63, 0);
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! The header block: found in the stream, read and edited field by field without touching the others.
 
-use bytes::{Bytes, BytesMut};
+use bytes::{Buf, Bytes, BytesMut};
 
 /// One header field with its line ends, exactly as it came in or was added.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -237,7 +237,8 @@ fn end_of_field(block: &[u8], start: usize) -> usize {
 /// Finds the end of the header block in content that comes in pieces.
 ///
 /// The block ends before the first line that is neither a field nor a continuation of one: the empty line, or (in
-/// content that has no proper header) a line of text, before which an empty line is put.
+/// content that has no proper header) a line of text, before which an empty line is put. A first line `From …` or
+/// `>From …` is the separator of an mbox file that a client sent along; it is dropped.
 #[derive(Debug)]
 pub struct HeaderSplitter {
     held: BytesMut,
@@ -261,6 +262,10 @@ impl HeaderSplitter {
         self.held.extend_from_slice(piece);
         while let Some(length) = memchr::memchr(b'\n', &self.held[self.line..]) {
             let line = &self.held[self.line..=self.line + length];
+            if self.line == 0 && is_mbox_separator(line) {
+                self.held.advance(length + 1);
+                continue;
+            }
             if !belongs_to_header(line, self.line == 0) {
                 let empty = line == b"\r\n";
                 return self.end(empty).map(Some);
@@ -296,6 +301,11 @@ impl HeaderSplitter {
         section.extend_from_slice(&held);
         Ok((block, section.freeze()))
     }
+}
+
+/// `From ann@example.com Mon Jan  1 …`: a space where a field has its colon.
+fn is_mbox_separator(line: &[u8]) -> bool {
+    line.starts_with(b"From ") || line.starts_with(b">From ")
 }
 
 /// Is `line` (line end included) a field or the continuation of one?
@@ -347,6 +357,8 @@ mod tests {
         check("A : b\r\n\r\n", "A : b\r\n", "\r\n");
         check("", "", "");
         check("no line end", "", "\r\nno line end");
+        check("From a@b Mon Jan 1\r\nA: b\r\n\r\nFrom c\r\n", "A: b\r\n", "\r\nFrom c\r\n");
+        check(">From a@b Mon Jan 1\r\n\r\nbody\r\n", "", "\r\nbody\r\n");
     }
 
     #[test]

@@ -46,6 +46,10 @@ pub enum CommandError {
     /// Not a command of SMTP. 500.
     #[error("Command not recognized")]
     Unknown,
+    /// Another protocol: the request line or a header field of HTTP. A browser can be made to send those to a port on
+    /// loopback, with commands in the body; the session must end before it gets there.
+    #[error("This is not an SMTP client")]
+    Foreign,
     /// A command of SMTP that this server does not have. 502.
     #[error("Command not implemented")]
     NotImplemented,
@@ -99,6 +103,10 @@ impl Command {
             "HELP" => Ok(Self::Help),
             "EXPN" | "TURN" | "ETRN" | "ATRN" | "SEND" | "SOML" | "SAML" | "STARTTLS" | "AUTH" | "BDAT" | "BURL"
             | "LHLO" => Err(CommandError::NotImplemented),
+            "GET" | "POST" | "PUT" | "HEAD" | "OPTIONS" | "CONNECT" | "PATCH" | "DELETE" | "TRACE" => {
+                Err(CommandError::Foreign)
+            }
+            _ if verb.ends_with(':') => Err(CommandError::Foreign),
             _ => Err(CommandError::Unknown),
         }
     }
@@ -110,8 +118,7 @@ fn bare(argument: &str, command: Command, syntax: &'static str) -> Result<Comman
 
 /// The name goes into Received and the log: characters that mean something there are refused, odd names are not.
 fn client_name(argument: &str, syntax: &'static str) -> Result<String, CommandError> {
-    let harmless =
-        |c: char| c.is_ascii_alphanumeric() || ".-_:[]".contains(c) || (!c.is_ascii() && c.is_alphanumeric());
+    let harmless = |c: char| c.is_ascii_alphanumeric() || ".-_:[]".contains(c);
     if argument.is_empty() || argument.len() > 255 || !argument.chars().all(harmless) {
         return Err(CommandError::Syntax(syntax));
     }
@@ -238,7 +245,9 @@ mod tests {
             assert_eq!(Command::parse(line.as_bytes(), false), Err(expected), "{line}");
         };
         check("", Unknown);
-        check("GET / HTTP/1.1", Unknown);
+        check("GET / HTTP/1.1", Foreign);
+        check("Host: localhost", Foreign);
+        check("EHLO jõe", Syntax("EHLO domain"));
         check("MAIL FROM:<a@b>\rRCPT TO:<v@w>", Unknown);
         check("STARTTLS", NotImplemented);
         check("DATA now", Syntax("DATA"));

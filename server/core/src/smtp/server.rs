@@ -17,6 +17,10 @@ pub const MAX_COMMAND_LINE: usize = 2048;
 /// How long a server waits for a command or a piece of content (RFC 5321 section 4.5.3.2.7).
 pub const COMMAND_TIMEOUT: Duration = Duration::from_secs(300);
 
+/// Content that is over the limit is read on, so that the client sees the reply, up to twice the limit and this many
+/// octets more; then the connection is closed.
+const MAX_EXCESS: u64 = 1 << 20;
+
 /// What one session may do.
 #[derive(Clone, Debug)]
 pub struct Limits {
@@ -98,6 +102,16 @@ pub struct Server {
     size: u64,
     /// The rest of a command line that was too long is skipped.
     skipping: bool,
+    refusals: Vec<Refused>,
+}
+
+/// What the state machine refused by itself, for the log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refused {
+    /// `COMMAND` or `END-OF-DATA`.
+    pub stage: &'static str,
+    /// What the client was told.
+    pub reply: Reply,
 }
 
 impl Server {
@@ -115,6 +129,7 @@ impl Server {
             decoder: DataDecoder::new(limits.max_line),
             size: 0,
             skipping: false,
+            refusals: Vec::new(),
             limits,
         };
         server.reply(&Reply::plain(220, format!("{hostname} ESMTP Postern")));
@@ -136,6 +151,17 @@ impl Server {
     pub fn close(&mut self, reply: &Reply) {
         self.reply(reply);
         self.state = State::Closed;
+    }
+
+    /// What was refused since this was last asked, at most one for each command.
+    pub fn take_refusals(&mut self) -> Vec<Refused> {
+        std::mem::take(&mut self.refusals)
+    }
+
+    /// Is the content on its way in one that will be refused? What there is of it can be thrown away.
+    #[must_use]
+    pub fn discards_content(&self) -> bool {
+        self.in_content() && (self.decoder.fault().is_some() || self.size > self.limits.max_size)
     }
 
     /// Is content on its way in?
@@ -253,6 +279,9 @@ impl Server {
             Err(error) => {
                 let (code, enhanced) = codes(&error);
                 self.refuse(code, enhanced, error.to_string());
+                if error == CommandError::Foreign {
+                    self.state = State::Closed;
+                }
                 None
             }
         }
@@ -293,7 +322,7 @@ impl Server {
             self.refuse(503, EnhancedCode(5, 5, 1), "MAIL comes first");
         } else if self.recipients >= self.limits.max_recipients {
             // Not counted as an error: RFC 5321 section 4.5.3.1.10 has the client send the rest later.
-            self.reply(&Reply::new(452, EnhancedCode(4, 5, 3), "Too many recipients"));
+            self.log_and_reply("COMMAND", Reply::new(452, EnhancedCode(4, 5, 3), "Too many recipients"));
         } else {
             self.asked = Some(Asked::Rcpt);
             return Some(Event::Rcpt(recipient));
@@ -318,8 +347,13 @@ impl Server {
             Decoded::More => Some(Event::Input),
             Decoded::Content(piece) => {
                 self.size += piece.len() as u64;
-                let wanted = self.size <= self.limits.max_size && self.decoder.fault().is_none();
-                wanted.then_some(Event::Content(piece))
+                if self.size > self.limits.max_size.saturating_mul(2).saturating_add(MAX_EXCESS) {
+                    // It was told the limit, and that it is over it: there is nothing to wait for.
+                    self.refusals.push(Refused { stage: "END-OF-DATA", reply: self.too_large_reply() });
+                    self.close(&self.too_large_reply());
+                    return Some(Event::Abort);
+                }
+                (!self.discards_content()).then_some(Event::Content(piece))
             }
             Decoded::End => match self.content_refusal() {
                 None => {
@@ -328,7 +362,7 @@ impl Server {
                 }
                 Some(reply) => {
                     self.reset();
-                    self.reply(&reply);
+                    self.log_and_reply("END-OF-DATA", reply);
                     self.count_error();
                     Some(Event::Abort)
                 }
@@ -342,7 +376,7 @@ impl Server {
             Some(ContentFault::Nul) => "The message has a NUL octet",
             Some(ContentFault::LongLine) => "The message has a line that is too long",
             None if self.size > self.limits.max_size => {
-                return Some(Reply::new(552, EnhancedCode(5, 3, 4), self.too_large()));
+                return Some(self.too_large_reply());
             }
             None => return None,
         };
@@ -351,6 +385,10 @@ impl Server {
 
     fn too_large(&self) -> String {
         format!("The message is larger than {} octets", self.limits.max_size)
+    }
+
+    fn too_large_reply(&self) -> Reply {
+        Reply::new(552, EnhancedCode(5, 3, 4), self.too_large())
     }
 
     /// Back to between transactions, or to before EHLO.
@@ -372,14 +410,21 @@ impl Server {
     }
 
     fn refuse(&mut self, code: u16, enhanced: EnhancedCode, text: impl Into<String>) {
-        self.reply(&Reply::new(code, enhanced, text));
+        self.log_and_reply("COMMAND", Reply::new(code, enhanced, text));
         self.count_error();
+    }
+
+    fn log_and_reply(&mut self, stage: &'static str, reply: Reply) {
+        self.reply(&reply);
+        self.refusals.push(Refused { stage, reply });
     }
 
     fn count_error(&mut self) {
         self.errors += 1;
         if self.errors >= self.limits.max_errors && self.state != State::Closed {
-            self.close(&Reply::new(421, EnhancedCode(4, 7, 0), format!("{} too many errors", self.hostname)));
+            let reply = Reply::new(421, EnhancedCode(4, 7, 0), format!("{} too many errors", self.hostname));
+            self.log_and_reply("COMMAND", reply);
+            self.state = State::Closed;
         }
     }
 }
@@ -387,6 +432,7 @@ impl Server {
 fn codes(error: &CommandError) -> (u16, EnhancedCode) {
     match error {
         CommandError::Unknown => (500, EnhancedCode(5, 5, 1)),
+        CommandError::Foreign => (554, EnhancedCode(5, 5, 1)),
         CommandError::NotImplemented => (502, EnhancedCode(5, 5, 1)),
         CommandError::Syntax(_) => (501, EnhancedCode(5, 5, 4)),
         CommandError::Sender(_) => (501, EnhancedCode(5, 1, 7)),

@@ -6,7 +6,7 @@ use crate::spool::StoredMessage;
 use postern_core::bounce;
 use postern_core::mail::{Address, BodyType, Outcome, Reply, Scope, Seq};
 use postern_core::message::ContentSource;
-use postern_core::smtp::client::{Cause, Client, Failure, Loss, Stage, Status, TimeLimits, Transaction};
+use postern_core::smtp::client::{Cause, Client, Failure, Loss, Stage, Status, TimeLimits, Transaction, Unsupported};
 use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
@@ -99,8 +99,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     ) -> Attempt {
         let reused = std::mem::replace(&mut self.used, true);
         let known = |seq: &Seq| message.envelope.recipients.get(seq.index()).map(|recipient| &recipient.address);
-        let addresses: Vec<&Address> = recipients.iter().filter_map(known).collect();
-        debug_assert_eq!(addresses.len(), recipients.len(), "recipients are the message's");
+        // An international recipient must not take the others with it where SMTPUTF8 is not offered.
+        let offered = self.client.extensions().smtputf8;
+        let unreachable = move |address: &Address| address.is_international() && !offered;
+        let reachable = |address: &&Address| !unreachable(address);
+        let addresses: Vec<&Address> = recipients.iter().filter_map(known).filter(reachable).collect();
+        debug_assert!(recipients.iter().all(|seq| known(seq).is_some()), "recipients are the message's");
         let results = match self.transaction(message, &addresses, content).await {
             Ok(results) => results,
             Err(failure) => {
@@ -112,7 +116,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         let mut results = results.into_iter();
         let missing = || Err(Failure::new(Stage::Mail, Cause::Lost(Loss::Unexpected)));
         let outcomes = recipients.iter().map(|seq| {
-            let result = known(seq).and_then(|_| results.next()).unwrap_or_else(missing);
+            let result = match known(seq) {
+                Some(address) if unreachable(address) => {
+                    Err(Failure::new(Stage::Mail, Cause::Unsupported(Unsupported::SmtpUtf8)))
+                }
+                Some(_) => results.next().unwrap_or_else(missing),
+                None => missing(),
+            };
             (*seq, self.outcome(result))
         });
         let outcomes: Vec<(Seq, Outcome)> = outcomes.collect();

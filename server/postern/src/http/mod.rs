@@ -13,8 +13,12 @@ use std::io;
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 use tokio::net::UnixListener;
 use tokio::sync::watch;
+
+/// How long requests in flight have to end after a stop was asked for.
+const STOP_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// `[http]`
 #[derive(Clone, Debug, Default, Deserialize, Serialize, PartialEq)]
@@ -50,10 +54,20 @@ pub fn bind_control(data_dir: &Path) -> io::Result<UnixListener> {
 /// Serves the control socket until `stop` turns true.
 pub async fn serve_control<S: Spool>(socket: UnixListener, spool: S, mut stop: watch::Receiver<bool>) {
     let router = Router::new().route("/api/v1/recipients", get(recipients::list::<S>)).with_state(spool);
+    let mut stopping = stop.clone();
     let stopped = async move {
-        let _ = stop.wait_for(|stop| *stop).await;
+        let _ = stopping.wait_for(|stop| *stop).await;
     };
-    if let Err(error) = axum::serve(socket, router).with_graceful_shutdown(stopped).await {
-        tracing::warn!(%error, "the control socket failed");
+    // A client that never finishes its request must not hold the server up.
+    let too_long = async move {
+        let _ = stop.wait_for(|stop| *stop).await;
+        tokio::time::sleep(STOP_TIMEOUT).await;
+    };
+    let serve = axum::serve(socket, router).with_graceful_shutdown(stopped).into_future();
+    tokio::select! {
+        served = serve => if let Err(error) = served {
+            tracing::warn!(%error, "the control socket failed");
+        },
+        () = too_long => {}
     }
 }

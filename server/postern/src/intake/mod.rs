@@ -3,11 +3,13 @@
 //! Whoever receives (SMTP now; HTTP, LMTP and the bounce listener later) drives an [`Incoming`]; nobody else commits
 //! messages of clients.
 
+mod held;
 mod session_id;
 
 use crate::observe::delivery_log;
 use crate::spool::{Draft, Health, NewMessage, Origin, SealedDraft, Spool, SpoolError};
 use bytes::Bytes;
+use held::{Budget, Held};
 use postern_core::hook::{HookPoint, Hooks, Refusal, Session, Transaction};
 use postern_core::mail::{EnhancedCode, Envelope, QueueId, Recipient, Reply};
 use postern_core::message::{HeaderBlock, HeaderSplitter, Received};
@@ -20,6 +22,10 @@ use std::time::Duration;
 
 /// Largest header block taken, in octets (Postfix: 102,400).
 const MAX_HEADER: usize = 256 << 10;
+/// Octets of header blocks and recipients that all transactions may hold at once.
+const MAX_HELD: usize = 32 << 20;
+/// What a recipient costs in memory besides its address.
+const RECIPIENT_COST: usize = 64;
 /// A message may be delayed this long at most.
 const MAX_DELAY: Duration = Duration::from_secs(366 * 86_400);
 
@@ -37,6 +43,7 @@ pub struct Intake<S: Spool> {
     hostname: Arc<str>,
     clock: fn() -> Timestamp,
     sessions: session_id::SessionIds,
+    budget: Budget,
 }
 
 impl<S: Spool> Intake<S> {
@@ -49,7 +56,7 @@ impl<S: Spool> Intake<S> {
         clock: fn() -> Timestamp,
     ) -> Self {
         let sessions = session_id::SessionIds::new(clock());
-        Self { spool, hooks, router, hostname: hostname.into(), clock, sessions }
+        Self { spool, hooks, router, hostname: hostname.into(), clock, sessions, budget: Budget::new(MAX_HELD) }
     }
 
     /// What the server calls itself.
@@ -83,6 +90,7 @@ impl<S: Spool> Intake<S> {
             draft: None,
             splitter: Some(HeaderSplitter::new(MAX_HEADER)),
             header: Bytes::new(),
+            held: self.budget.hold(),
             failed: None,
         })
     }
@@ -96,13 +104,19 @@ pub struct Incoming<S: Spool> {
     draft: Option<S::Draft>,
     splitter: Option<HeaderSplitter>,
     header: Bytes,
+    held: Held,
     failed: Option<Refusal>,
 }
 
 impl<S: Spool> Incoming<S> {
-    /// One more recipient.
-    pub fn add(&mut self, recipient: Recipient) {
-        self.envelope.recipients.push(recipient);
+    /// One more recipient; false if there is no room for it.
+    #[must_use]
+    pub fn add(&mut self, recipient: Recipient) -> bool {
+        let room = self.held.grow(recipient.address.as_str().len() + RECIPIENT_COST);
+        if room {
+            self.envelope.recipients.push(recipient);
+        }
+        room
     }
 
     /// Content is about to come.
@@ -120,14 +134,24 @@ impl<S: Spool> Incoming<S> {
             return;
         }
         let Some(splitter) = &mut self.splitter else { return self.write(piece).await };
+        if !self.held.grow(piece.len()) {
+            self.fail(Refusal { reply: no_room(), detail: "too much is held in memory for headers".into() });
+            return;
+        }
         match splitter.push(&piece) {
             Ok(None) => {}
             Ok(Some((header, section))) => {
                 (self.header, self.splitter) = (header, None);
                 self.write(section).await;
             }
-            Err(_) => self.failed = Some(header_too_large()),
+            Err(_) => self.fail(header_too_large()),
         }
+    }
+
+    /// Nothing will come of it; what it holds is given back.
+    fn fail(&mut self, refusal: Refusal) {
+        self.failed = Some(refusal);
+        (self.draft, self.splitter) = (None, None);
     }
 
     async fn write(&mut self, piece: Bytes) {
@@ -136,8 +160,7 @@ impl<S: Spool> Incoming<S> {
             return;
         }
         if let Err(error) = draft.write(piece).await {
-            self.failed = Some(spool_refusal(&error));
-            self.draft = None;
+            self.fail(spool_refusal(&error));
         }
     }
 
@@ -223,7 +246,7 @@ fn routes<S: Spool>(intake: &Intake<S>, envelope: &Envelope, zone: Option<&str>)
     let route = |recipient| intake.router.route(recipient, zone);
     envelope.recipients.iter().map(route).collect::<Option<Vec<_>>>().ok_or_else(|| Refusal {
         reply: local_error(),
-        detail: format!("a plugin chose the zone `{}`, which does not exist", zone.unwrap_or_default()),
+        detail: format!("there is no zone `{}`, which a plugin chose", zone.unwrap_or("default")),
     })
 }
 
@@ -285,7 +308,9 @@ impl Summary {
     }
 }
 
-fn no_room() -> Reply {
+/// 452: too much is in flight now.
+#[must_use]
+pub fn no_room() -> Reply {
     Reply::new(452, EnhancedCode(4, 3, 1), "Not enough room now, try again later")
 }
 

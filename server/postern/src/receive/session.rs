@@ -1,16 +1,17 @@
 //! One SMTP session over TCP: moves bytes between the socket and the state machine, and events to intake.
 
 use super::Listener;
-use crate::intake::{Incoming, Intake};
+use crate::intake::{Incoming, Intake, no_room};
 use crate::observe::delivery_log;
 use crate::spool::Spool;
 use bytes::BytesMut;
-use postern_core::hook::{Protocol, Session};
+use postern_core::hook::{Protocol, Refusal, Session};
 use postern_core::mail::{EnhancedCode, Reply};
 use postern_core::smtp::server::{COMMAND_TIMEOUT, Event, Server};
 use std::net::SocketAddr;
 use std::sync::Arc;
-use tokio::io::AsyncWriteExt;
+use std::time::{Duration, Instant};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tracing::debug;
@@ -19,6 +20,14 @@ use tracing::debug;
 const COMMAND_READ: usize = 4 << 10;
 /// Room for content.
 const CONTENT_READ: usize = 32 << 10;
+
+/// Least rate at which content must come on average, in octets a second (Postfix's `smtpd_min_data_rate`), …
+const MIN_RATE: u64 = 500;
+/// … after so long, in which a client may have paused once.
+const RATE_GRACE: Duration = Duration::from_secs(60);
+/// After the last reply a client has so long to close its end: what it still sends is thrown away, for closing on it
+/// would take the reply from it.
+const LINGER: Duration = Duration::from_secs(2);
 
 /// Why a session ends before the state machine ends it.
 enum Cut {
@@ -38,6 +47,8 @@ struct Driver<'a, S: Spool> {
     session: Session,
     incoming: Option<Incoming<S>>,
     stop: watch::Receiver<bool>,
+    /// When the content on its way in began to come, and how much there is of it.
+    content: (Instant, u64),
 }
 
 /// Runs a session to its end.
@@ -60,13 +71,23 @@ pub async fn run<S: Spool>(
     };
     debug!(session = %session.id, %peer, listener = %listener.name, "connected");
     let server = Server::new(intake.hostname(), listener.limits.clone());
-    Driver { stream, server, input: BytesMut::new(), intake, session, incoming: None, stop }.run().await;
+    let (input, content) = (BytesMut::new(), (Instant::now(), 0));
+    Driver { stream, server, input, intake, session, incoming: None, stop, content }.run().await;
 }
 
 impl<S: Spool> Driver<'_, S> {
     async fn run(mut self) {
         loop {
-            match self.server.poll(&mut self.input) {
+            let event = self.server.poll(&mut self.input);
+            for refused in self.server.take_refusals() {
+                let peer = self.session.peer_addr;
+                delivery_log::noqueue(&self.session.id, peer, refused.stage, &refused.reply, "");
+            }
+            if self.server.discards_content() {
+                // It will be refused: its place is free for others.
+                self.incoming = None;
+            }
+            match event {
                 Event::Input => match self.fill().await {
                     Ok(()) => {}
                     Err(Cut::Gone) => break,
@@ -85,13 +106,16 @@ impl<S: Spool> Driver<'_, S> {
                     Err(reply) => self.refuse("MAIL", &reply, ""),
                 },
                 Event::Rcpt(recipient) => {
-                    if let Some(incoming) = &mut self.incoming {
-                        incoming.add(recipient);
+                    let added = self.incoming.as_mut().is_some_and(|incoming| incoming.add(recipient));
+                    if added {
+                        self.server.answer(&Reply::new(250, EnhancedCode(2, 1, 5), "Recipient OK"));
+                    } else {
+                        self.refuse("RCPT", &no_room(), "too much is held in memory for messages on their way in");
                     }
-                    self.server.answer(&Reply::new(250, EnhancedCode(2, 1, 5), "Recipient OK"));
                 }
                 Event::Data => self.data().await,
                 Event::Content(piece) => {
+                    self.content.1 += piece.len() as u64;
                     if let Some(incoming) = &mut self.incoming {
                         incoming.content(piece).await;
                     }
@@ -99,8 +123,7 @@ impl<S: Spool> Driver<'_, S> {
                 Event::ContentEnd => self.finish().await,
                 Event::Abort => self.incoming = None,
                 Event::Close => {
-                    let _ = self.flush().await;
-                    let _ = self.stream.shutdown().await;
+                    self.end().await;
                     break;
                 }
             }
@@ -108,16 +131,25 @@ impl<S: Spool> Driver<'_, S> {
     }
 
     async fn data(&mut self) {
-        let Some(incoming) = &mut self.incoming else { return };
-        match incoming.open(self.intake).await {
-            Ok(()) => self.server.answer(&Reply::plain(354, "Send the message, end with CRLF.CRLF")),
+        let opened = match &mut self.incoming {
+            Some(incoming) => incoming.open(self.intake).await,
+            None => Err(out_of_order()),
+        };
+        match opened {
+            Ok(()) => {
+                self.content = (Instant::now(), 0);
+                self.server.answer(&Reply::plain(354, "Send the message, end with CRLF.CRLF"));
+            }
             Err(reply) => self.refuse("DATA", &reply, ""),
         }
     }
 
     async fn finish(&mut self) {
-        let Some(incoming) = self.incoming.take() else { return };
-        match incoming.finish(self.intake).await {
+        let finished = match self.incoming.take() {
+            Some(incoming) => incoming.finish(self.intake).await,
+            None => Err(Refusal { reply: out_of_order(), detail: "content without a transaction".into() }),
+        };
+        match finished {
             Ok(id) => self.server.answer(&Reply::new(250, EnhancedCode(2, 0, 0), format!("Message queued as {id}"))),
             Err(refusal) => self.refuse("END-OF-DATA", &refusal.reply, &refusal.detail),
         }
@@ -141,6 +173,7 @@ impl<S: Spool> Driver<'_, S> {
             self.input = BytesMut::new();
         }
         let in_transaction = self.server.in_transaction();
+        let patience = self.patience();
         let ready = async {
             tokio::select! {
                 biased;
@@ -148,7 +181,7 @@ impl<S: Spool> Driver<'_, S> {
                 _ = self.stop.wait_for(|stop| *stop), if !in_transaction => Err(Cut::Stop),
             }
         };
-        tokio::time::timeout(COMMAND_TIMEOUT, ready).await.map_err(|_| Cut::TimeLimit)??;
+        tokio::time::timeout(patience, ready).await.map_err(|_| Cut::TimeLimit)??;
         self.input.reserve(if self.server.in_content() { CONTENT_READ } else { COMMAND_READ });
         match self.stream.try_read_buf(&mut self.input) {
             Ok(0) => Err(Cut::Gone),
@@ -156,6 +189,33 @@ impl<S: Spool> Driver<'_, S> {
             Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => Ok(()),
             Err(_) => Err(Cut::Gone),
         }
+    }
+
+    /// How long to wait for input: for content no longer than its rate allows.
+    fn patience(&self) -> Duration {
+        if !self.server.in_content() {
+            return COMMAND_TIMEOUT;
+        }
+        let (start, octets) = self.content;
+        let allowed = RATE_GRACE + Duration::from_secs(octets / MIN_RATE);
+        allowed.saturating_sub(start.elapsed()).min(COMMAND_TIMEOUT)
+    }
+
+    /// Sends the last reply and closes the connection.
+    async fn end(&mut self) {
+        if self.flush().await.is_err() || self.stream.shutdown().await.is_err() {
+            return;
+        }
+        let drain = async {
+            loop {
+                self.input.clear();
+                self.input.reserve(COMMAND_READ);
+                if !matches!(self.stream.read_buf(&mut self.input).await, Ok(1..)) {
+                    break;
+                }
+            }
+        };
+        let _ = tokio::time::timeout(LINGER, drain).await;
     }
 
     async fn flush(&mut self) -> Result<(), Cut> {
@@ -169,4 +229,9 @@ impl<S: Spool> Driver<'_, S> {
             Err(_) => Err(Cut::TimeLimit),
         }
     }
+}
+
+/// The state machine asks for content only within a transaction; should it ever not, the client tries again.
+fn out_of_order() -> Reply {
+    Reply::new(451, EnhancedCode(4, 3, 0), "Local error, try again later")
 }

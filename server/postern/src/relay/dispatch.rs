@@ -1,13 +1,13 @@
 //! Brings due queues and connections together: a dispatcher that sees what is due, and workers, each with one
 //! connection at a time, that lease a message, have it delivered and settle the outcome.
 //!
-//! Limits: a zone's `connections` bounds its workers, and so its connections. A next hop that can't be reached rests for
-//! a growing while, in which its mail stays pending.
+//! Limits: a zone's `connections` bounds its workers, and so its connections, over all its queues. A next hop that
+//! can't be reached rests for a growing while, in which its mail stays pending.
 
+use super::crew::Crew;
 use super::router::Zones;
 use super::settle::Settler;
 use crate::deliver::{self, Attempt, Connection, NextHop};
-use crate::observe::delivery_log;
 use crate::spool::{Leased, LeasedRecipient, Ready, Spool};
 use futures_util::FutureExt as _;
 use postern_core::mail::{EnhancedCode, Outcome, Reason, Scope, Seq};
@@ -17,127 +17,38 @@ use postern_core::time::Timestamp;
 use postern_core::zone::Zone;
 use std::collections::HashMap;
 use std::panic::AssertUnwindSafe;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::{Notify, Semaphore, SemaphorePermit, watch};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
 use tracing::{error, warn};
 
 /// How long a connection without work is kept (ZoneMTA: 5 s).
 const IDLE: Duration = Duration::from_secs(5);
 /// How long a lease lasts in engines whose leases end by time.
-const LEASE_TTL: Duration = Duration::from_secs(900);
-/// First and longest rest of a next hop that can't be reached.
-const REST: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
+pub const LEASE_TTL: Duration = Duration::from_secs(900);
 /// How long attempts in flight have to end after a stop was asked for.
 const STOP_TIMEOUT: Duration = Duration::from_secs(6);
-
-/// Longest time until the dispatcher looks again, whatever is due.
-const LONGEST_PAUSE: Duration = Duration::from_secs(3600);
+/// Longest time until the dispatcher looks again, whatever is due: wall time may have jumped.
+const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 
 /// What the dispatcher and its workers share.
 pub struct Dispatch<S: Spool> {
     spool: S,
     zones: Zones,
-    settler: Settler<S>,
+    settler: Arc<Settler<S>>,
     options: deliver::Options,
     clock: fn() -> Timestamp,
-    /// A next hop has begun or ended a rest.
+    /// Something that is not the spool's has changed: a next hop has begun or ended a rest, a worker has left.
     look_again: Notify,
 }
 
-/// The workers of one queue.
-struct Crew {
-    state: Mutex<CrewState>,
-    /// One permit for each idle worker that is called to work.
-    calls: Semaphore,
-}
-
-#[derive(Default)]
-struct CrewState {
-    workers: usize,
-    /// Workers that wait and have not been called.
-    idle: usize,
-    rest: Option<Rest>,
-}
-
-/// The next hop could not be reached.
-#[derive(Clone, Copy)]
-struct Rest {
-    until: Timestamp,
-    span: Duration,
-}
-
-impl Crew {
-    fn new() -> Arc<Self> {
-        Arc::new(Self { state: Mutex::default(), calls: Semaphore::new(0) })
-    }
-
-    fn state(&self) -> MutexGuard<'_, CrewState> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Calls idle workers for `due` recipients and says how many more are to be started. After a rest one alone goes
-    /// ahead and tries.
-    fn hire(&self, due: usize, limit: usize) -> usize {
-        let mut state = self.state();
-        let called = due.min(state.idle);
-        state.idle -= called;
-        self.calls.add_permits(called);
-        let limit = if state.rest.is_some() { 1 } else { limit };
-        let more = (due - called).min(limit.saturating_sub(state.workers));
-        state.workers += more;
-        more
-    }
-
-    /// True once there may be work; false if there was none for [`IDLE`] or the server stops.
-    async fn wait_for_work(&self, stop: &mut watch::Receiver<bool>) -> bool {
-        self.state().idle += 1;
-        tokio::select! {
-            call = self.calls.acquire() => return call.map(SemaphorePermit::forget).is_ok(),
-            () = tokio::time::sleep(IDLE) => {}
-            _ = stop.wait_for(|stop| *stop) => {}
-        }
-        {
-            let mut state = self.state();
-            if state.idle > 0 {
-                state.idle -= 1;
-                return false;
-            }
-        }
-        // Every idle worker has been called: the call that is on its way is for this one.
-        self.calls.acquire().await.map(SemaphorePermit::forget).is_ok()
-    }
-
-    /// Nobody tries for a while, twice as long each time.
-    fn rest(&self, now: Timestamp) {
-        let mut state = self.state();
-        if state.rest.is_some_and(|rest| rest.until > now) {
-            return;
-        }
-        let span = state.rest.map_or(REST.0, |rest| (rest.span * 2).min(REST.1));
-        state.rest = Some(Rest { until: now.after(span), span });
-    }
-
-    /// The next hop can be reached; true if it rested before.
-    fn reached(&self) -> bool {
-        self.state().rest.take().is_some()
-    }
-
-    fn resting(&self, now: Timestamp) -> Option<Timestamp> {
-        self.state().rest.map(|rest| rest.until).filter(|until| *until > now)
-    }
-
-    /// Is there nothing to remember?
-    fn is_idle(&self) -> bool {
-        let state = self.state();
-        state.workers == 0 && state.rest.is_none()
-    }
-}
+/// The connections that a zone may still open.
+type Slots = HashMap<Arc<str>, Arc<Semaphore>>;
 
 impl<S: Spool> Dispatch<S> {
     /// A dispatcher of `spool` that says `helo` in EHLO.
-    pub fn new(spool: S, zones: Zones, settler: Settler<S>, helo: &str, clock: fn() -> Timestamp) -> Self {
+    pub fn new(spool: S, zones: Zones, settler: Arc<Settler<S>>, helo: &str, clock: fn() -> Timestamp) -> Self {
         let options = deliver::Options { helo: helo.to_owned(), limits: TimeLimits::default() };
         Self { spool, zones, settler, options, clock, look_again: Notify::new() }
     }
@@ -145,65 +56,40 @@ impl<S: Spool> Dispatch<S> {
     /// Runs until `stop` turns true, then lets attempts in flight finish.
     pub async fn run(self: Arc<Self>, mut stop: watch::Receiver<bool>) {
         let mut crews: HashMap<QueueKey, Arc<Crew>> = HashMap::new();
+        let mut slots = Slots::new();
         let mut workers = JoinSet::new();
         loop {
             while workers.try_join_next().is_some() {}
             let now = (self.clock)();
-            let Ready { queues, mut next_due } = self.spool.ready(now);
+            let Ready { queues, next_due } = self.spool.ready(now);
+            let mut pause = next_due.map_or(LONGEST_PAUSE, |due| due.since(now).max(Duration::from_millis(1)));
             for (queue, due) in queues {
-                let Some(zone) = self.zones.policy(&queue.zone) else {
-                    warn!(%queue, "there is no zone for this queue, nor a zone `default`: its mail waits");
-                    continue;
-                };
+                let Some(zone) = self.zones.policy(&queue.zone) else { continue };
                 let crew = Arc::clone(crews.entry(queue.clone()).or_insert_with(Crew::new));
-                if let Some(until) = crew.resting(now) {
-                    next_due = Some(next_due.map_or(until, |due| due.min(until)));
+                if let Some(left) = crew.resting() {
+                    pause = pause.min(left);
                     continue;
                 }
-                for _ in 0..crew.hire(due, zone.connections) {
-                    let (dispatch, queue, zone) = (Arc::clone(&self), queue.clone(), Arc::clone(zone));
-                    workers.spawn(dispatch.work(queue, zone, Arc::clone(&crew), stop.clone()));
+                let free =
+                    slots.entry(Arc::clone(&zone.name)).or_insert_with(|| Arc::new(Semaphore::new(zone.connections)));
+                for _ in 0..crew.hire(due) {
+                    let Ok(slot) = Arc::clone(free).try_acquire_owned() else { break };
+                    crew.join();
+                    let worker = Worker { dispatch: Arc::clone(&self), crew: Arc::clone(&crew), here: true };
+                    workers.spawn(worker.run(queue.clone(), Arc::clone(zone), slot, stop.clone()));
                 }
             }
             crews.retain(|_, crew| !crew.is_idle());
-            let pause = next_due.map_or(LONGEST_PAUSE, |due| due.since(now).max(Duration::from_millis(1)));
             tokio::select! {
                 () = self.spool.changed() => {}
                 () = self.look_again.notified() => {}
-                () = tokio::time::sleep(pause) => {}
+                () = tokio::time::sleep(pause.min(LONGEST_PAUSE)) => {}
                 _ = stop.wait_for(|stop| *stop) => break,
             }
         }
         let all_ended = async { while workers.join_next().await.is_some() {} };
         if tokio::time::timeout(STOP_TIMEOUT, all_ended).await.is_err() {
             warn!(attempts = workers.len(), "attempts in flight were cut off; they will be repeated");
-        }
-    }
-
-    /// One worker: leases, delivers, settles, until there has been nothing to do for a while.
-    async fn work(self: Arc<Self>, queue: QueueKey, zone: Arc<Zone>, crew: Arc<Crew>, mut stop: watch::Receiver<bool>) {
-        let mut connection = None;
-        while !*stop.borrow() && crew.resting((self.clock)()).is_none() {
-            match self.spool.lease(&queue, (self.clock)(), 1, MAX_RECIPIENTS, LEASE_TTL).await {
-                Ok(leased) if leased.is_empty() => {
-                    if !crew.wait_for_work(&mut stop).await {
-                        break;
-                    }
-                }
-                Ok(leased) => {
-                    for leased in leased {
-                        self.attempt(&zone, &crew, &leased, &mut connection).await;
-                    }
-                }
-                Err(error) => {
-                    warn!(%queue, %error, "can't lease from the queue");
-                    crew.rest((self.clock)());
-                }
-            }
-        }
-        crew.state().workers -= 1;
-        if let Some(connection) = connection {
-            connection.quit().await;
         }
     }
 
@@ -217,9 +103,7 @@ impl<S: Spool> Dispatch<S> {
             not_attempted(leased, "internal error")
         });
         self.judge_next_hop(crew, &attempt);
-        if let Err(error) = self.settler.settle(zone, leased, &attempt.outcomes, &attempt.remote).await {
-            delivery_log::unsettled(id, error);
-        }
+        self.settler.settle_or_release(zone, leased, &attempt.outcomes, &attempt.remote).await;
     }
 
     async fn deliver(&self, zone: &Zone, leased: &Leased, connection: &mut Option<Connection>) -> Attempt {
@@ -240,14 +124,91 @@ impl<S: Spool> Dispatch<S> {
 
     /// Lets the next hop rest if nobody could be reached there, or wakes the dispatcher once it can be again.
     fn judge_next_hop(&self, crew: &Crew, attempt: &Attempt) {
-        let failed = |outcome: &Outcome| matches!(outcome, Outcome::Deferred(reason) if reason.scope == Scope::NextHop);
-        if attempt.outcomes.iter().all(|(_, outcome)| failed(outcome)) {
-            crew.rest((self.clock)());
-            // It must hear when the rest ends.
-            self.look_again.notify_one();
-        } else if crew.reached() {
+        let deferred_by = |outcome: &Outcome, scope: Scope| matches!(outcome, Outcome::Deferred(r) if r.scope == scope);
+        let all = |scope| attempt.outcomes.iter().all(|(_, outcome)| deferred_by(outcome, scope));
+        if all(Scope::Local) {
+            return;
+        }
+        let changed = if all(Scope::NextHop) {
+            crew.rest();
+            true
+        } else {
+            crew.reached()
+        };
+        if changed {
             self.look_again.notify_one();
         }
+    }
+}
+
+/// One worker. However it ends, the crew knows.
+struct Worker<S: Spool> {
+    dispatch: Arc<Dispatch<S>>,
+    crew: Arc<Crew>,
+    /// It counts among the crew's workers.
+    here: bool,
+}
+
+impl<S: Spool> Worker<S> {
+    /// Leases, delivers, settles, until there has been nothing to do for a while. `slot` is its place among the zone's
+    /// connections, given back after the connection is closed.
+    async fn run(
+        mut self,
+        queue: QueueKey,
+        zone: Arc<Zone>,
+        slot: OwnedSemaphorePermit,
+        mut stop: watch::Receiver<bool>,
+    ) {
+        let mut connection = None;
+        while !*stop.borrow() && self.crew.resting().is_none() {
+            let Some(leased) = self.lease(&queue).await else { break };
+            if let Some(leased) = leased {
+                self.dispatch.attempt(&zone, &self.crew, &leased, &mut connection).await;
+                continue;
+            }
+            self.crew.begin_waiting();
+            if let Some(Some(leased)) = self.lease(&queue).await {
+                self.crew.stop_waiting().await;
+                self.dispatch.attempt(&zone, &self.crew, &leased, &mut connection).await;
+                continue;
+            }
+            let called = tokio::select! {
+                () = self.crew.wait() => true,
+                () = tokio::time::sleep(IDLE) => false,
+                _ = stop.wait_for(|stop| *stop) => false,
+            };
+            if !called && self.crew.give_up_waiting().await {
+                self.here = false;
+                break;
+            }
+        }
+        if let Some(connection) = connection {
+            connection.quit().await;
+        }
+        drop(slot);
+    }
+
+    /// The next message; the outer None if there is no point in going on.
+    #[allow(clippy::option_option, reason = "nothing to do now is not the same as nothing to be done")]
+    async fn lease(&self, queue: &QueueKey) -> Option<Option<Leased>> {
+        let Dispatch { spool, clock, .. } = &*self.dispatch;
+        match spool.lease(queue, clock(), 1, MAX_RECIPIENTS, LEASE_TTL).await {
+            Ok(leased) => Some(leased.into_iter().next()),
+            Err(error) => {
+                warn!(%queue, %error, "can't lease from the queue");
+                self.crew.rest();
+                None
+            }
+        }
+    }
+}
+
+impl<S: Spool> Drop for Worker<S> {
+    fn drop(&mut self) {
+        if self.here {
+            self.crew.leave();
+        }
+        self.dispatch.look_again.notify_one();
     }
 }
 

@@ -1,6 +1,8 @@
 //! The wiring: builds the parts from the config, supervises their tasks, settles outcomes, shuts down in order.
 
+mod crew;
 mod dispatch;
+mod expire;
 mod plugins;
 mod router;
 mod section;
@@ -26,12 +28,14 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tracing::{error, info, warn};
 
+/// How long all parts together have to stop; each has a shorter limit of its own.
+const STOP_TIMEOUT: Duration = Duration::from_secs(8);
 /// Connections that may wait for accept.
 const BACKLOG: u32 = 1024;
 
@@ -64,16 +68,25 @@ pub enum StartError {
     },
 }
 
-/// The store failed while the server ran.
+/// Why a running server had to end.
 #[derive(Debug, thiserror::Error)]
-#[error("the queue's store failed: {0}; nothing is taken any more, restart to read it anew")]
-pub struct StoreFailed(String);
+pub enum RunError {
+    /// The store failed.
+    #[error("the queue's store failed: {0}; nothing is taken any more, restart to read it anew")]
+    Store(String),
+    /// A part of the server ended by itself.
+    #[error("a part of the server ended by itself: {0}")]
+    Part(String),
+}
 
 /// A server that holds its store and its sockets, and is ready to run.
 pub struct Server {
     spool: Embedded,
     intake: Arc<Intake<Embedded>>,
     dispatch: Arc<Dispatch<Embedded>>,
+    zones: Zones,
+    settler: Arc<Settler<Embedded>>,
+    max_age: Duration,
     listeners: Vec<(TcpListener, Arc<Listener>)>,
     control: UnixListener,
 }
@@ -100,23 +113,24 @@ impl Server {
         let zones = Zones::new(&config.zones);
         let hostname: Arc<str> = config.hostname.as_str().into();
         let intake = Arc::new(Intake::new(spool.clone(), hooks, Arc::new(zones.clone()), &hostname, now));
-        let settler = Settler {
+        let settler = Arc::new(Settler {
             spool: spool.clone(),
             zones: zones.clone(),
             sender: config.dsn.clone(),
             hostname: Arc::clone(&hostname),
             clock: now,
-        };
-        let dispatch = Arc::new(Dispatch::new(spool.clone(), zones, settler, &hostname, now));
-        Ok(Self { spool, intake, dispatch, listeners, control })
+        });
+        let dispatch = Dispatch::new(spool.clone(), zones.clone(), Arc::clone(&settler), &hostname, now);
+        let max_age = config.written.queue.max_age.0;
+        Ok(Self { spool, intake, dispatch: Arc::new(dispatch), zones, settler, max_age, listeners, control })
     }
 
     /// Runs until `stop` resolves, then stops in order: no new sessions, transactions and attempts in flight finish,
     /// the store closes last.
     ///
     /// # Errors
-    /// The store failed.
-    pub async fn run(self, stop: impl Future<Output = ()>) -> Result<(), StoreFailed> {
+    /// See [`RunError`].
+    pub async fn run(self, stop: impl Future<Output = ()>) -> Result<(), RunError> {
         let (stopping, stopped) = watch::channel(false);
         let mut tasks = JoinSet::new();
         for (socket, listener) in self.listeners {
@@ -125,11 +139,16 @@ impl Server {
             tasks.spawn(receive::serve(socket, listener, Arc::clone(&self.intake), stopped.clone()));
         }
         tasks.spawn(self.dispatch.run(stopped.clone()));
+        let spool = self.spool.clone();
+        tasks.spawn(expire::run(spool, self.zones, self.settler, self.max_age, now, stopped.clone()));
         tasks.spawn(http::serve_control(self.control, self.spool.clone(), stopped.clone()));
         info!(queued = self.spool.stats().recipients, "ready");
         let result = tokio::select! {
             () = stop => Ok(()),
-            failed = self.spool.poisoned() => Err(StoreFailed(failed)),
+            failed = self.spool.poisoned() => Err(RunError::Store(failed)),
+            // Each part runs until it is told to stop: one that has ended has failed, and half a server is worse than
+            // one that is started again.
+            ended = tasks.join_next() => Err(RunError::Part(ended.and_then(Result::err).map_or_else(String::new, |e| e.to_string()))),
         };
         match &result {
             Ok(()) => info!("stopping"),
@@ -137,10 +156,15 @@ impl Server {
         }
         // Only fails if every task has ended already.
         let _ = stopping.send(true);
-        while let Some(ended) = tasks.join_next().await {
-            if let Err(panic) = ended {
-                warn!(%panic, "a part of the server ended badly");
+        let all_ended = async {
+            while let Some(ended) = tasks.join_next().await {
+                if let Err(panic) = ended {
+                    warn!(%panic, "a part of the server ended badly");
+                }
             }
+        };
+        if tokio::time::timeout(STOP_TIMEOUT, all_ended).await.is_err() {
+            warn!(parts = tasks.len(), "parts of the server did not stop in time and are cut off");
         }
         info!(queued = self.spool.stats().recipients, "stopped");
         result

@@ -9,14 +9,16 @@ use crate::spool::{
     Draft, LeaseToken, Leased, NewMessage, Origin, SealedDraft, Settle, Settlement, Spool, SpoolError, StoredMessage,
 };
 use bytes::Bytes;
+use futures_util::FutureExt as _;
 use postern_core::mail::{Address, Outcome, QueueId, Reason, Recipient, RecipientId, Reply, ReversePath, Seq};
 use postern_core::message::{ContentSource, HeaderBlock, dsn};
 use postern_core::route::QueueKey;
 use postern_core::time::Timestamp;
 use postern_core::zone::Zone;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
-use tracing::warn;
+use tracing::{debug, warn};
 
 /// At most this much of a message's header is looked at for a DSN, in octets.
 const MAX_HEADER: u64 = 1 << 20;
@@ -58,11 +60,29 @@ enum Fate<'a> {
 }
 
 impl<S: Spool> Settler<S> {
-    /// Records what an attempt did. `next_hop` is for the log.
-    ///
-    /// # Errors
-    /// Nothing was recorded; the recipients will be tried again.
-    pub async fn settle(
+    /// Records what an attempt did; if that can't be done, gives the leases back, so that the recipients are tried
+    /// again. `next_hop` is for the log.
+    pub async fn settle_or_release(&self, zone: &Zone, leased: &Leased, outcomes: &[(Seq, Outcome)], next_hop: &str) {
+        let settled = AssertUnwindSafe(self.settle(zone, leased, outcomes, next_hop)).catch_unwind().await;
+        match settled {
+            Ok(Ok(())) => return,
+            Ok(Err(error)) => delivery_log::unsettled(leased.message.id, error),
+            Err(_) => delivery_log::unsettled(leased.message.id, "panic"),
+        }
+        self.release(leased).await;
+    }
+
+    /// Gives leases back as if there had been no attempt.
+    pub async fn release(&self, leased: &Leased) {
+        let outcomes = leased.recipients.iter().map(|r| (r.token, Settle::Release)).collect();
+        let settlement = Settlement { message: leased.message.id, outcomes, emit: Vec::new(), facts: Vec::new() };
+        if let Err(error) = self.spool.settle(settlement).await {
+            // Lost leases are somebody else's; a poisoned store ends the process.
+            debug!(id = %leased.message.id, %error, "leases were not given back");
+        }
+    }
+
+    async fn settle(
         &self,
         zone: &Zone,
         leased: &Leased,
@@ -207,7 +227,7 @@ fn remote_host(next_hop: &str) -> Option<&str> {
 /// A deferral past the greatest age is a failure.
 fn decide<'a>(zone: &Zone, leased: &Leased, outcome: Option<&'a Outcome>, attempts: u32, now: Timestamp) -> Fate<'a> {
     let message = &leased.message;
-    let expires = message.accepted.max(message.deliver_at).after(zone.max_age);
+    let expires = message.expires(zone.max_age);
     match outcome {
         None => Fate::Untouched,
         Some(Outcome::Delivered(reply)) => Fate::Delivered(reply),

@@ -110,6 +110,14 @@ pub struct StoredMessage {
     pub len: u64,
 }
 
+impl StoredMessage {
+    /// When its recipients are too old: age counts from when it was accepted, or was first to be delivered.
+    #[must_use]
+    pub fn expires(&self, max_age: Duration) -> Timestamp {
+        self.accepted.max(self.deliver_at).after(max_age)
+    }
+}
+
 /// One piece of durable state: `value` None removes it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fact {
@@ -321,6 +329,20 @@ pub trait Spool: Clone + Send + Sync + 'static {
         now: Timestamp,
         messages: usize,
         recipients: usize,
+        ttl: Duration,
+    ) -> impl Future<Output = Result<Vec<Leased>, SpoolError>> + Send;
+
+    /// Leases due recipients of messages that were accepted before `accepted_before`, whatever their queue, oldest
+    /// messages first: what has expired is found by this even if nobody attempts it. By the time in the ids, which
+    /// may be some later than the acceptance.
+    ///
+    /// # Errors
+    /// The store can't be read.
+    fn lease_aged(
+        &self,
+        accepted_before: Timestamp,
+        now: Timestamp,
+        messages: usize,
         ttl: Duration,
     ) -> impl Future<Output = Result<Vec<Leased>, SpoolError>> + Send;
 

@@ -203,15 +203,31 @@ impl Index {
     ) -> Vec<(u64, Vec<LeasedRecipient>)> {
         let Some(queue) = self.queues.find(key) else { return Vec::new() };
         let groups = self.queues.due(queue, now, messages, recipients);
-        let mut lease_one = |id, seq| {
-            let attempts = self.take(id, seq)?;
-            let token = LeaseToken { recipient: recipient(id, seq), fence: self.fence };
-            Some(LeasedRecipient { token, attempts: u32::from(attempts) })
-        };
         groups
             .into_iter()
-            .map(|(id, seqs)| (id, seqs.into_iter().filter_map(|seq| lease_one(id, seq)).collect()))
+            .map(|(id, seqs)| (id, seqs.into_iter().filter_map(|seq| self.lease_one(id, seq)).collect()))
             .collect()
+    }
+
+    /// Leases what is due of messages with ids below `floor`.
+    pub(super) fn lease_aged(&mut self, floor: QueueId, now: u64, messages: usize) -> Vec<(u64, Vec<LeasedRecipient>)> {
+        let due = |slot: &Slot| slot.state == SlotState::Pending && slot.due <= now;
+        let seqs_due = |entry: &Entry| -> Vec<u32> {
+            let slots = entry.slots().iter().zip(1..);
+            slots.filter(|(slot, _)| due(slot)).map(|(_, seq)| seq).collect()
+        };
+        let old = self.messages.range(..floor.0).map(|(id, entry)| (*id, seqs_due(entry)));
+        let groups: Vec<_> = old.filter(|(_, seqs)| !seqs.is_empty()).take(messages).collect();
+        groups
+            .into_iter()
+            .map(|(id, seqs)| (id, seqs.into_iter().filter_map(|seq| self.lease_one(id, seq)).collect()))
+            .collect()
+    }
+
+    fn lease_one(&mut self, id: u64, seq: u32) -> Option<LeasedRecipient> {
+        let attempts = self.take(id, seq)?;
+        let token = LeaseToken { recipient: recipient(id, seq), fence: self.fence };
+        Some(LeasedRecipient { token, attempts: u32::from(attempts) })
     }
 
     /// Takes a pending or held recipient out of the order under a new lease.

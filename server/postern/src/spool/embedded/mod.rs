@@ -243,7 +243,20 @@ impl Spool for Embedded {
         _ttl: Duration,
     ) -> Result<Vec<Leased>, SpoolError> {
         self.shared().check()?;
-        reader::lease(self.shared(), queue, now, messages, recipients).await
+        let groups = self.shared().index().lease(queue, now.0, messages, recipients);
+        reader::leased(self.shared(), groups).await
+    }
+
+    async fn lease_aged(
+        &self,
+        accepted_before: Timestamp,
+        now: Timestamp,
+        messages: usize,
+        _ttl: Duration,
+    ) -> Result<Vec<Leased>, SpoolError> {
+        self.shared().check()?;
+        let groups = self.shared().index().lease_aged(QueueId::floor(accepted_before), now.0, messages);
+        reader::leased(self.shared(), groups).await
     }
 
     async fn renew(&self, tokens: &[LeaseToken], _ttl: Duration) -> Result<Vec<LeaseToken>, SpoolError> {

@@ -10,7 +10,6 @@ use super::store::{MESSAGE, STATE};
 use crate::spool::{Filter, LeaseToken, Leased, LeasedRecipient, Listed, SpoolError, State, StoredMessage};
 use postern_core::mail::{QueueId, RecipientId, Seq};
 use postern_core::message::ContentSource;
-use postern_core::route::QueueKey;
 use postern_core::time::Timestamp;
 use redb::ReadableDatabase;
 use std::collections::HashMap;
@@ -92,14 +91,11 @@ impl Drop for Taken {
     }
 }
 
-pub(super) async fn lease(
-    shared: &Arc<Shared>,
-    queue: &QueueKey,
-    now: Timestamp,
-    messages: usize,
-    recipients: usize,
-) -> Result<Vec<Leased>, SpoolError> {
-    let groups = shared.index().lease(queue, now.0, messages, recipients);
+/// Messages and their recipients that the index has just leased.
+pub(super) type Groups = Vec<(u64, Vec<LeasedRecipient>)>;
+
+/// Reads the rows of what was leased; what can't be read is held.
+pub(super) async fn leased(shared: &Arc<Shared>, groups: Groups) -> Result<Vec<Leased>, SpoolError> {
     let mut taken = Taken { shared: Arc::clone(shared), groups };
     let mut rows = rows(shared, taken.groups.iter().map(|(id, _)| *id).collect()).await?;
     let groups = std::mem::take(&mut taken.groups);
