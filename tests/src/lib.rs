@@ -3,6 +3,8 @@
 //! Everything that a test starts ends with it. Waiting is by condition, with a limit; nothing depends on a pause being
 //! long enough.
 
+#![allow(clippy::print_stderr, reason = "what a failed test's server said belongs beside the failure")]
+
 mod client;
 mod server;
 mod sink;

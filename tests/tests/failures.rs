@@ -148,3 +148,91 @@ fn a_next_hop_that_comes_back_gets_everything() {
     assert_eq!(sink.messages().len(), 50);
     assert!(server.terminate().status.success());
 }
+
+#[test]
+fn mail_expires_though_its_next_hop_is_down() {
+    const COUNT: usize = 300;
+    let server = Postern::start(free_port(), "[queue]\nretry = ['1h']\nmax_age = '2s'");
+    let mut client = Client::hello(server.port).unwrap();
+    for _ in 0..COUNT {
+        assert_eq!(client.mail("", &["good@d.example"], CONTENT).unwrap().code, 250);
+    }
+    server.wait_empty();
+    let rejected = server.log_lines(" REJECTED ");
+    assert_eq!(rejected.len(), COUNT);
+    assert!(rejected.iter().all(|line| line.contains("expired=true")), "{rejected:?}");
+}
+
+#[test]
+fn an_international_recipient_does_not_take_the_others_with_it() {
+    // smtp-sink offers no SMTPUTF8.
+    let sink = postern_tests::SmtpSink::start(&["-8"]);
+    let server = Postern::start(sink.port, "");
+    let mut client = Client::hello(server.port).unwrap();
+    client.command("MAIL FROM:<> SMTPUTF8", 2).unwrap();
+    for to in ["ascii@d.example", "j\u{f5}e@d.example"] {
+        client.command(&format!("RCPT TO:<{to}>"), 2).unwrap();
+    }
+    client.command("DATA", 3).unwrap();
+    client.send(format!("{CONTENT}.\r\n").as_bytes()).unwrap();
+    client.expect(2).unwrap();
+    server.wait_empty();
+    assert!(server.log_lines(" ACCEPTED ")[0].contains("to=\"ascii@d.example\""));
+    assert!(server.log_lines(" REJECTED ")[0].contains("status=5.6.7"));
+}
+
+#[test]
+fn a_zone_keeps_to_its_connections() {
+    use std::io::{BufRead, BufReader, Write};
+    use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+    const LIMIT: usize = 3;
+    let sink = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let (now, most, stop) = (AtomicUsize::new(0), AtomicUsize::new(0), AtomicBool::new(false));
+    let address = sink.local_addr().unwrap();
+    let session = |stream: std::net::TcpStream| -> std::io::Result<()> {
+        let mut out = stream.try_clone()?;
+        let mut lines = BufReader::new(stream).lines();
+        out.write_all(b"220 sink\r\n")?;
+        while let Some(line) = lines.next() {
+            let reply = match line?.to_ascii_uppercase().get(..4) {
+                Some("DATA") => {
+                    out.write_all(b"354 go\r\n")?;
+                    while lines.next().is_some_and(|line| line.is_ok_and(|line| line != ".")) {}
+                    // Others get the time to come too.
+                    std::thread::sleep(std::time::Duration::from_millis(5));
+                    "250 taken\r\n"
+                }
+                Some("QUIT") => break,
+                _ => "250 ok\r\n",
+            };
+            out.write_all(reply.as_bytes())?;
+        }
+        Ok(())
+    };
+    let server = Postern::start_with(address.port(), "", &format!("connections = {LIMIT}"), "");
+    std::thread::scope(|scope| {
+        let (now, most, stop, session) = (&now, &most, &stop, &session);
+        scope.spawn(move || {
+            while let Ok((stream, _)) = sink.accept() {
+                if stop.load(Ordering::SeqCst) {
+                    break;
+                }
+                scope.spawn(move || {
+                    most.fetch_max(now.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+                    let _ = session(stream);
+                    now.fetch_sub(1, Ordering::SeqCst);
+                });
+            }
+        });
+        let mut client = Client::hello(server.port).unwrap();
+        for _ in 0..60 {
+            assert_eq!(client.mail("", &["good@d.example"], CONTENT).unwrap().code, 250);
+        }
+        server.wait_log(" ACCEPTED ", 60);
+        drop(server);
+        stop.store(true, Ordering::SeqCst);
+        // Wakes the accept.
+        let _ = std::net::TcpStream::connect(address);
+    });
+    assert_eq!(most.into_inner(), LIMIT);
+}

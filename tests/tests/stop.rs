@@ -58,3 +58,14 @@ fn stops_in_time_when_the_next_hop_hangs() {
     server.restart();
     assert_eq!(server.queue().len(), 1);
 }
+
+#[test]
+fn stops_in_time_when_a_control_client_hangs() {
+    use std::io::Write;
+    let sink = SmtpSink::start(&[]);
+    let mut server = Postern::start(sink.port, "");
+    let mut control = std::os::unix::net::UnixStream::connect(server.data().join("control.sock")).unwrap();
+    control.write_all(b"GET /api/v1/rec").unwrap();
+    let exit = server.terminate();
+    assert!(exit.status.success() && exit.took < Duration::from_secs(10), "{exit:?}");
+}

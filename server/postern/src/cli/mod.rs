@@ -11,6 +11,7 @@ pub mod sink;
 
 use crate::config::{Config, ConfigError};
 use clap::{Args, Parser, Subcommand};
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -60,7 +61,9 @@ struct ConfigArgs {
 
 impl ConfigArgs {
     fn load(&self) -> Result<Config, ConfigError> {
-        Config::load(&self.config, std::env::vars())
+        // A variable that is not UTF-8 can't be one of ours.
+        let text = |(name, value): (OsString, OsString)| Some((name.into_string().ok()?, value.into_string().ok()?));
+        Config::load(&self.config, std::env::vars_os().filter_map(text))
     }
 }
 
@@ -72,7 +75,7 @@ pub fn main() -> ExitCode {
         Command::Run(args) => run::run(&args),
         Command::Check(args) => check::run(&args),
         Command::Queue(command) => queue::run(&command),
-        Command::Sink(options) => run::blocking(sink::run(options, run::stop_signal())),
+        Command::Sink(options) => run::blocking(async { sink::run(options, run::stop_signal()).await }),
         #[cfg(feature = "plugins")]
         Command::Plugin(PluginCommand::Build { dir }) => dir.iter().try_for_each(|dir| {
             println_path(&plugin_build::build(dir)?);

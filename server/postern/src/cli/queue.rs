@@ -82,6 +82,7 @@ async fn connect(data_dir: &Path) -> anyhow::Result<SendRequest<Empty<Bytes>>> {
 }
 
 async fn get<T: serde::de::DeserializeOwned>(control: &mut SendRequest<Empty<Bytes>>, path: &str) -> anyhow::Result<T> {
+    control.ready().await.context("the server closed the connection")?;
     let request = hyper::Request::get(path).header("host", "postern").body(Empty::new())?;
     let response = control.send_request(request).await?;
     let status = response.status();

@@ -6,7 +6,7 @@ use crate::relay::Server;
 use anyhow::Context as _;
 use clap::Args;
 use std::path::PathBuf;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::{error, info, warn};
 
 /// `postern run`
@@ -31,9 +31,9 @@ pub fn run(args: &RunArgs) -> anyhow::Result<()> {
         warn!(%address, "http.address is set; this version does not serve HTTP yet");
     }
     blocking(async move {
-        // Before the sockets are there: a signal that comes early must not be lost.
         let stop = stop_signal();
         ignore_hangup()?;
+        raise_descriptor_limit();
         let server = Server::start(&config).await.inspect_err(|error| error!(%error, "can't start"))?;
         server.run(stop).await?;
         Ok(())
@@ -50,19 +50,36 @@ pub fn blocking(work: impl Future<Output = anyhow::Result<()>>) -> anyhow::Resul
     result
 }
 
-/// Resolves at SIGTERM or SIGINT.
-pub async fn stop_signal() {
-    let terminate = async {
-        match signal(SignalKind::terminate()) {
-            Ok(mut signal) => {
-                signal.recv().await;
-            }
-            Err(_) => std::future::pending().await,
+/// Resolves at SIGTERM or SIGINT. They are watched for from this call on, not only once it is awaited: one that comes
+/// while the server starts is not lost. Must be called in a runtime.
+pub fn stop_signal() -> impl Future<Output = ()> {
+    let (terminate, interrupt) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()));
+    async move {
+        tokio::select! {
+            () = received(terminate) => {}
+            () = received(interrupt) => {}
         }
-    };
-    tokio::select! {
-        () = terminate => {}
-        _ = tokio::signal::ctrl_c() => {}
+    }
+}
+
+async fn received(signal: std::io::Result<Signal>) {
+    match signal {
+        Ok(mut signal) => {
+            signal.recv().await;
+        }
+        // Then the signal has its usual effect: it ends the process.
+        Err(_) => std::future::pending().await,
+    }
+}
+
+/// Each session and each attempt has a descriptor: as many as the system lets us have.
+fn raise_descriptor_limit() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    if limit.current < limit.maximum
+        && let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum })
+    {
+        warn!(%error, "the limit of open files can't be raised");
     }
 }
 

@@ -11,7 +11,7 @@ pub use units::{Size, Span};
 use crate::http::HttpSection;
 use crate::observe::LogSection;
 use crate::receive::ListenerSection;
-use crate::relay::{DsnSection, PluginSection, QueueSection, ZoneSection};
+use crate::relay::{DEFAULT_ZONE, DsnSection, PluginSection, QueueSection, ZoneSection};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -143,6 +143,11 @@ impl Config {
         for (name, section) in &written.zone {
             zones.extend(section.check(name, &written.queue).map_err(ConfigError::Value)?);
         }
+        if !zones.iter().any(|zone| &*zone.name == DEFAULT_ZONE) {
+            return Err(ConfigError::Value(
+                "zone.default.enabled: it must be true, all mail without another zone goes there".into(),
+            ));
+        }
         let dsn = written.dsn.check(&written.hostname).map_err(ConfigError::Value)?;
         let mut names = std::collections::BTreeSet::new();
         for plugin in &written.plugin {
@@ -221,6 +226,27 @@ mod tests {
     }
 
     #[test]
+    fn later_layers_override_single_keys() {
+        let dir = tempfile::tempdir().unwrap();
+        let layers = [
+            "[zone.default]\nsmart_host = { host = 'one', port = 1 }\n[[plugin]]\nname = 'p'\ncomponent = 'p.wasm'",
+            "[zone.default.smart_host]\nport = 2\n[[plugin]]\nname = 'p'\ndeadline = '2s'",
+        ];
+        let files: Vec<PathBuf> = ["a/1.toml", "b/2.toml"].map(|name| dir.path().join(name)).to_vec();
+        for (file, text) in files.iter().zip(layers) {
+            std::fs::create_dir(file.parent().unwrap()).unwrap();
+            std::fs::write(file, text).unwrap();
+        }
+        let variable = ("POSTERN__ZONE__DEFAULT__SMART_HOST__HOST".to_owned(), "three".to_owned());
+        let config = Config::load(&files, std::iter::once(variable)).unwrap();
+        let host = &config.zones[0].smart_host;
+        assert_eq!((host.host.as_str(), host.port), ("three", 2));
+        let [plugin] = &config.written.plugin[..] else { panic!("one plugin") };
+        assert_eq!(plugin.component, dir.path().join("a/p.wasm"));
+        assert_eq!(plugin.deadline, Span::secs(2));
+    }
+
+    #[test]
     fn mistakes_name_their_place() {
         let check = |text: &str, wanted: &[&str]| {
             let error = load(text).unwrap_err();
@@ -239,6 +265,15 @@ mod tests {
         check("hostname = 'not a name'", &["hostname: `not a name`"]);
         check("[log]\nlevel = 'loud'", &["line 2, column 9", "`info`"]);
         check("= 1", &["line 1, column 1"]);
+        check("[zone.default]\nenabled = false", &["zone.default.enabled: "]);
+        check("[zone.default.smart_host]\nport = 5", &["zone.default.smart_host.host: "]);
+        check("[zone.default.smart_host]\nhost = '[::1]'", &["zone.default.smart_host.host: "]);
+        check(&format!("[zone.default]\n{host}\n[queue]\nmax_age = '0s'"), &["queue.max_age: "]);
+        check(
+            "[[plugin]]\nname = 'a'\n[zone.default]\nsmart_host = { host = 'h' }",
+            &["[[plugin]] a: needs a component"],
+        );
+        check("[listener.feeder]\nallow_from = ['0.0.0.0/0']", &["listener.feeder.allow_from: ", "open relay"]);
         let plugin = "[[plugin]]\nname = 'a'\ncomponent = 'a.wasm'\n";
         let zone = format!("[zone.default]\n{host}\n");
         check(&format!("{zone}{plugin}{plugin}"), &["two are named `a`"]);

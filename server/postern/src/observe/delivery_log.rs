@@ -1,7 +1,7 @@
 //! The life of each message in the log: one function an event, one line an event, in ZoneMTA's words.
 //!
 //! Text that comes from outside is recorded as a string, which both formats quote and escape: it can neither end a line
-//! nor hide in it. Addresses and ids have been validated and stand as they are.
+//! nor hide in it. Addresses are quoted too: a quoted local part may have anything in it.
 
 use postern_core::hook::Change;
 use postern_core::mail::{QueueId, Reason, RecipientId, Reply, ReversePath};
@@ -33,9 +33,9 @@ pub struct Queued<'a> {
 pub fn queued(event: &Queued<'_>) {
     let Queued { id, session, from, to, recipients, size, zone, dsn_for } = event;
     match dsn_for {
-        None => info!(%id, session, %from, to = %format_args!("<{to}>"), recipients, size, zone, "QUEUED"),
+        None => info!(%id, session, from = from.as_str(), to, recipients, size, zone, "QUEUED"),
         Some(about) => {
-            info!(%id, session, %from, to = %format_args!("<{to}>"), recipients, size, zone, dsn_for = %about, "QUEUED");
+            info!(%id, session, from = from.as_str(), to, recipients, size, zone, dsn_for = %about, "QUEUED");
         }
     }
 }
@@ -66,22 +66,21 @@ pub struct About<'a> {
 pub fn accepted(about: &About<'_>, reply: &Reply) {
     let About { id, session, to, from, next_hop } = about;
     let reply = reply.to_string();
-    info!(%id, session, %from, to = %format_args!("<{to}>"), mx = next_hop, reply = reply.as_str(), "ACCEPTED");
+    info!(%id, session, from = from.as_str(), to, mx = next_hop, reply = reply.as_str(), "ACCEPTED");
 }
 
 /// A recipient waits for another attempt.
 pub fn deferred(about: &About<'_>, reason: &Reason, attempts: u32, due: impl fmt::Display) {
     let About { id, session, to, from, next_hop } = about;
     let why = describe(reason);
-    info!(%id, session, %from, to = %format_args!("<{to}>"), mx = next_hop, attempts, until = %due, reason = why.as_str(), "DEFERRED");
+    info!(%id, session, from = from.as_str(), to, mx = next_hop, attempts, until = %due, reason = why.as_str(), "DEFERRED");
 }
 
 /// A recipient failed for good: the next hop said so, or it was tried for too long (`expired`).
 pub fn rejected(about: &About<'_>, reason: &Reason, expired: bool, dsn: bool) {
     let About { id, session, to, from, next_hop } = about;
     let (why, status) = (describe(reason), reason.status);
-    let to = format_args!("<{to}>");
-    info!(%id, session, %from, %to, mx = next_hop, %status, expired, dsn, reason = why.as_str(), "REJECTED");
+    info!(%id, session, from = from.as_str(), to, mx = next_hop, %status, expired, dsn, reason = why.as_str(), "REJECTED");
 }
 
 /// A client was refused; nothing was queued.
@@ -150,7 +149,7 @@ mod tests {
         let (_, event) = line.split_once(" INFO ").unwrap();
         assert_eq!(
             event,
-            "ACCEPTED id=000000000000000001.001 session=\"s\" from=<> to=<b@c.example> mx=\"h[192.0.2.1]:25\" \
+            "ACCEPTED id=000000000000000001.001 session=\"s\" from=\"\" to=\"b@c.example\" mx=\"h[192.0.2.1]:25\" \
              reply=\"250 2.0.0 ok\\r FORGED id=2 \\u{1b}[1m\\u{202e}\u{f5}\"\n"
         );
     }

@@ -20,6 +20,8 @@ use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use tracing::warn;
 
+/// Refused clients that are told so at once.
+const MAX_REFUSALS: usize = 64;
 /// How long a refused client has to take its reply.
 const REFUSAL_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long to wait after accept has failed (no descriptors left) before trying again.
@@ -35,6 +37,7 @@ pub async fn serve<S: Spool>(
     mut stop: watch::Receiver<bool>,
 ) {
     let slots = Arc::new(Semaphore::new(listener.max_sessions));
+    let refusals = Arc::new(Semaphore::new(MAX_REFUSALS));
     let mut sessions = JoinSet::new();
     loop {
         let accepted = tokio::select! {
@@ -54,14 +57,14 @@ pub async fn serve<S: Spool>(
             let text = format!("{} access denied", intake.hostname());
             let reply = Reply::new(554, EnhancedCode(5, 7, 1), text);
             delivery_log::noqueue("-", peer, "CONNECT", &reply, "not in allow_from");
-            sessions.spawn(refuse(stream, reply));
+            refuse(&mut sessions, &refusals, stream, reply);
             continue;
         }
         let Ok(slot) = Arc::clone(&slots).try_acquire_owned() else {
             let text = format!("{} too many connections", intake.hostname());
             let reply = Reply::new(421, EnhancedCode(4, 7, 0), text);
             delivery_log::noqueue("-", peer, "CONNECT", &reply, "max_sessions");
-            sessions.spawn(refuse(stream, reply));
+            refuse(&mut sessions, &refusals, stream, reply);
             continue;
         };
         let (listener, intake, stop) = (Arc::clone(&listener), Arc::clone(&intake), stop.clone());
@@ -76,13 +79,17 @@ pub async fn serve<S: Spool>(
     // What is left is cut off with the JoinSet; it was never told 250.
 }
 
-/// The greeting says no, and the connection is closed.
-async fn refuse(mut stream: TcpStream, reply: Reply) {
-    let mut out = Vec::new();
-    reply.write_to(&mut out);
-    let _ = tokio::time::timeout(REFUSAL_TIMEOUT, async {
-        let _ = stream.write_all(&out).await;
-        let _ = stream.shutdown().await;
-    })
-    .await;
+/// The greeting says no, and the connection is closed; where too many are being told that already, it is closed alone.
+fn refuse(sessions: &mut JoinSet<()>, refusals: &Arc<Semaphore>, mut stream: TcpStream, reply: Reply) {
+    let Ok(place) = Arc::clone(refusals).try_acquire_owned() else { return };
+    sessions.spawn(async move {
+        let mut out = Vec::new();
+        reply.write_to(&mut out);
+        let _ = tokio::time::timeout(REFUSAL_TIMEOUT, async {
+            let _ = stream.write_all(&out).await;
+            let _ = stream.shutdown().await;
+        })
+        .await;
+        drop(place);
+    });
 }

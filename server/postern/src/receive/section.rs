@@ -85,6 +85,17 @@ impl ListenerSection {
         if self.max_recipients == 0 || self.max_sessions == 0 || self.max_errors == 0 {
             return wrong("max_recipients, max_sessions, max_errors", "must be at least 1");
         }
+        if let Some(net) =
+            self.allow_from.iter().find(|net| net.prefix_len() < if net.addr().is_ipv4() { 8 } else { 16 })
+        {
+            return wrong(
+                "allow_from",
+                &format!("{net} would make an open relay: name the networks of your own clients"),
+            );
+        }
+        if self.max_size.0 == 0 {
+            return wrong("max_size", "must not be 0");
+        }
         if self.max_line.0 < 998 {
             return wrong("max_line", "RFC 5321 asks for at least 998");
         }

@@ -9,6 +9,7 @@ mod section;
 mod settle;
 
 pub use plugins::{PluginError, load as load_plugins};
+pub use router::DEFAULT_ZONE;
 pub use section::{
     DsnSection, DsnSender, Engine, OnError, PluginSection, QueueSection, SmartHostSection, Tls, ZoneSection,
 };
@@ -34,6 +35,8 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tracing::{error, info, warn};
 
+/// Descriptors for files, logs, the control socket and its clients.
+const RESERVED_DESCRIPTORS: usize = 64;
 /// How long all parts together have to stop; each has a shorter limit of its own.
 const STOP_TIMEOUT: Duration = Duration::from_secs(8);
 /// Connections that may wait for accept.
@@ -108,7 +111,7 @@ impl Server {
                 address: listener.address,
                 source,
             })?;
-            listeners.push((socket, Arc::new(listener.clone())));
+            listeners.push((socket, Arc::new(within_descriptors(listener, config))));
         }
         let zones = Zones::new(&config.zones);
         let hostname: Arc<str> = config.hostname.as_str().into();
@@ -173,6 +176,18 @@ impl Server {
 
 fn spool_options(config: &Config) -> Options {
     Options { min_free: config.written.queue.min_free.0, clock: now, ..Options::default() }
+}
+
+/// The listener with as many sessions as there are descriptors for, besides those of outbound connections and files.
+fn within_descriptors(listener: &Listener, config: &Config) -> Listener {
+    let outbound: usize = config.zones.iter().map(|zone| zone.connections).sum();
+    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
+    let limit = limit.and_then(|limit| usize::try_from(limit).ok()).unwrap_or(usize::MAX);
+    let most = (limit.saturating_sub(outbound + RESERVED_DESCRIPTORS) / config.listeners.len().max(1)).max(1);
+    if most < listener.max_sessions {
+        warn!(listener = %listener.name, max_sessions = most, open_files = limit, "fewer sessions than max_sessions: the limit of open files is too low");
+    }
+    Listener { max_sessions: listener.max_sessions.min(most), ..listener.clone() }
 }
 
 fn listen(address: SocketAddr) -> io::Result<TcpListener> {

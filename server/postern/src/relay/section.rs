@@ -1,11 +1,12 @@
 //! `[queue]`, `[zone.NAME]`, `[dsn]` and `[[plugin]]`: as written, and checked into what is used.
 
 use crate::config::{Size, Span};
-use postern_core::mail::Address;
+use postern_core::mail::{Address, valid_domain};
 use postern_core::schedule::RetrySchedule;
 use postern_core::zone::{SmartHost, Zone};
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
+use std::time::Duration;
 
 /// `[queue]`
 #[derive(Clone, Debug, Deserialize, Serialize, PartialEq)]
@@ -38,6 +39,11 @@ impl Default for QueueSection {
     }
 }
 
+/// Mail gets at least this long.
+const SHORTEST_AGE: Duration = Duration::from_secs(1);
+/// No span is longer.
+const LONGEST_SPAN: Duration = Duration::from_secs(10 * 365 * 86_400);
+
 /// `[zone.NAME]`
 #[derive(Clone, Debug, Deserialize, Serialize, PartialEq)]
 #[serde(deny_unknown_fields, default)]
@@ -59,20 +65,20 @@ impl Default for ZoneSection {
 
 /// `smart_host` of a zone.
 #[derive(Clone, Debug, Deserialize, Serialize, PartialEq)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, default)]
 pub struct SmartHostSection {
-    /// Name or address.
+    /// Name or address. Needed, but not in each layer.
     pub host: String,
     /// TCP port.
-    #[serde(default = "smtp_port")]
     pub port: u16,
     /// TLS to it.
-    #[serde(default)]
     pub tls: Tls,
 }
 
-fn smtp_port() -> u16 {
-    25
+impl Default for SmartHostSection {
+    fn default() -> Self {
+        Self { host: String::new(), port: 25, tls: Tls::Off }
+    }
 }
 
 /// TLS of outbound connections.
@@ -102,8 +108,19 @@ impl ZoneSection {
                 "zone.{name}.smart_host: a zone needs one, as this version does not deliver by MX yet; write: {example}"
             ));
         };
-        if host.host.is_empty() || host.host.chars().any(|c| c.is_whitespace() || c.is_control()) || host.port == 0 {
-            return Err(format!("zone.{name}.smart_host: needs a host name or address and a port"));
+        let is_address = host.host.parse::<std::net::IpAddr>().is_ok();
+        if !is_address && (!valid_domain(&host.host) || host.host.starts_with('[')) {
+            let what = "must be a host name or an address (IPv6 without brackets)";
+            return Err(format!("zone.{name}.smart_host.host: `{}` {what}", host.host));
+        }
+        if host.port == 0 {
+            return Err(format!("zone.{name}.smart_host.port: must not be 0"));
+        }
+        if queue.max_age.0 < SHORTEST_AGE {
+            return Err("queue.max_age: must be at least 1s".into());
+        }
+        if queue.retry.iter().chain([&queue.max_age]).any(|span| span.0 > LONGEST_SPAN) {
+            return Err("queue.retry, queue.max_age: must be at most 10 years".into());
         }
         let retry = RetrySchedule::new(queue.retry.iter().map(|span| span.0).collect())
             .map_err(|error| format!("queue.retry: {error}"))?;
@@ -162,9 +179,10 @@ impl DsnSection {
 #[derive(Clone, Debug, Deserialize, Serialize, PartialEq)]
 #[serde(deny_unknown_fields)]
 pub struct PluginSection {
-    /// Its name, in log lines and errors.
+    /// Its name, in log lines and errors. Tables of the same name in several files are one plugin.
     pub name: String,
-    /// The component's file.
+    /// The component's file. Needed, but not in each layer.
+    #[serde(default)]
     pub component: PathBuf,
     /// What a failed call means for the message.
     #[serde(default)]
@@ -227,6 +245,12 @@ impl PluginSection {
         let plain = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
         if self.name.is_empty() || !self.name.chars().all(plain) {
             return Err(format!("[[plugin]] name: `{}` must be letters, digits, `-` and `_`", self.name));
+        }
+        if self.component.as_os_str().is_empty() {
+            return Err(format!(
+                "[[plugin]] {}: needs a component, the file that `postern plugin build` makes",
+                self.name
+            ));
         }
         if self.cpu.0.is_zero() || self.deadline.0.is_zero() || self.instances == 0 || self.memory.0 < 64 << 10 {
             return Err(format!(
