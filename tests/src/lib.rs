@@ -15,19 +15,26 @@ pub use sink::{AioSink, PYTHON, SmtpSink};
 
 use std::net::TcpListener;
 use std::process::{Command, Output};
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 
 /// How long a condition may take to come true.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
-/// A TCP port on loopback that is free now.
+/// A TCP port on loopback that is free and will stay so: below those that the system gives to outgoing connections, and
+/// never the same twice in a process.
 ///
 /// # Panics
 /// There is none.
 #[must_use]
 pub fn free_port() -> u16 {
-    let socket = TcpListener::bind("127.0.0.1:0").expect("a free port");
-    socket.local_addr().expect("an address").port()
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    const FIRST: u16 = 16_384;
+    const COUNT: u16 = 16_000;
+    let start = std::process::id().wrapping_mul(257) % u32::from(COUNT);
+    let start = u16::try_from(start).expect("below COUNT");
+    let ports = (0..COUNT).map(|_| FIRST + (start + NEXT.fetch_add(1, Ordering::Relaxed) % COUNT) % COUNT);
+    ports.into_iter().find(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok()).expect("a free port")
 }
 
 /// Waits until `condition` gives something.

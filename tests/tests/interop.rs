@@ -55,7 +55,7 @@ fn smtplib_submits_and_aiosmtpd_receives() {
     let server = Postern::start(sink.port, "");
     python(
         "import smtplib, sys
-content = 'From: a@b.example\\r\\nSubject: j\u{f5}e\\r\\n\\r\\n8-bit: \u{e4}\u{f6}\\r\\n..two dots\\r\\nend without line end'
+content = 'From: a@b.example\\r\\nTo: c@d.example\\r\\nDate: Mon, 23 Nov 2026 10:00:00 +0000\\r\\nMessage-ID: <1@b.example>\\r\\nSubject: j\u{f5}e\\r\\n\\r\\n8-bit: \u{e4}\u{f6}\\r\\n..two dots\\r\\nend without line end'
 with smtplib.SMTP('127.0.0.1', int(sys.argv[1])) as client:
     client.sendmail('a@b.example', ['c@d.example'], content.encode(), mail_options=['BODY=8BITMIME', 'SMTPUTF8'])
     client.sendmail('', ['\"quoted @ local\"@d.example'], b'\\r\\nno header at all\\r\\n')",
@@ -65,7 +65,7 @@ with smtplib.SMTP('127.0.0.1', int(sys.argv[1])) as client:
     let first = messages.iter().find(|m| m["mail_from"] == "a@b.example").unwrap();
     let content = first["content"].as_str().unwrap();
     assert!(content.starts_with("Received: from "), "{content}");
-    let rest = "\r\nFrom: a@b.example\r\nSubject: j\u{f5}e\r\n\r\n8-bit: \u{e4}\u{f6}\r\n..two dots\r\nend without line end\r\n";
+    let rest = "\r\nFrom: a@b.example\r\nTo: c@d.example\r\nDate: Mon, 23 Nov 2026 10:00:00 +0000\r\nMessage-ID: <1@b.example>\r\nSubject: j\u{f5}e\r\n\r\n8-bit: \u{e4}\u{f6}\r\n..two dots\r\nend without line end\r\n";
     assert!(content.ends_with(rest), "{content}");
     assert!(content.contains("\tfor <c@d.example>;"), "{content}");
     assert_eq!(first["mail_options"].as_array().unwrap().iter().filter(|o| *o == "BODY=8BITMIME").count(), 1);

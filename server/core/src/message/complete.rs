@@ -160,7 +160,8 @@ mod tests {
 
     #[test]
     fn what_lacks_is_added_and_what_must_not_travel_removed() {
-        let (block, _) = completed("Bcc: secret@d.example\r\nContent-Type: text/plain\r\nbcc: too\r\n", &["c@d.example"]).unwrap();
+        let (block, _) =
+            completed("Bcc: secret@d.example\r\nContent-Type: text/plain\r\nbcc: too\r\n", &["c@d.example"]).unwrap();
         assert_eq!(
             block,
             "Content-Type: text/plain\r\nDate: Mon, 23 Nov 2026 10:00:00 +0000\r\nFrom: <a@b.example>\r\n\
@@ -175,7 +176,8 @@ mod tests {
     #[test]
     fn zone_and_date_are_obeyed() {
         let check = |date: &str, ahead: Option<u64>| {
-            let (block, completed) = completed(&format!("X-Sending-Zone: bulk\r\nDate: {date}\r\n"), &["c@d.example"]).unwrap();
+            let (block, completed) =
+                completed(&format!("X-Sending-Zone: bulk\r\nDate: {date}\r\n"), &["c@d.example"]).unwrap();
             assert!(!block.contains("X-Sending-Zone"));
             assert_eq!(completed.zone.as_deref(), Some("bulk"));
             assert_eq!(completed.deliver_at.map(|at| at.since(NOW).as_secs()), ahead, "{date}");

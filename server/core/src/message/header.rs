@@ -37,6 +37,7 @@ pub enum Position {
 pub struct HeaderBlock {
     fields: Vec<Field>,
     len: usize,
+    edited: bool,
 }
 
 impl Field {
@@ -93,7 +94,13 @@ impl HeaderBlock {
             fields.push(Field { raw, name_len });
             start = end;
         }
-        Self { fields, len: block.len() }
+        Self { fields, len: block.len(), edited: false }
+    }
+
+    /// Has anything been added, changed or removed? If not, the block is to the octet what was parsed.
+    #[must_use]
+    pub fn is_edited(&self) -> bool {
+        self.edited
     }
 
     /// The fields in order.
@@ -180,11 +187,14 @@ impl HeaderBlock {
             return Err(HeaderError::TooLarge);
         }
         self.len += by;
+        self.edited = true;
         Ok(())
     }
 
     fn retain(&mut self, mut keep: impl FnMut(&Field) -> bool) {
+        let before = self.fields.len();
         self.fields.retain(|field| keep(field));
+        self.edited |= self.fields.len() != before;
         self.len = self.fields.iter().map(|field| field.raw.len()).sum();
     }
 }

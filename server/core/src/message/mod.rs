@@ -4,11 +4,13 @@
 //! without the empty line; what follows, empty line included, is the *body section*, so that block and section joined
 //! are the content to the byte.
 
+mod complete;
 pub mod dsn;
 mod header;
 mod received;
 mod source;
 
+pub use complete::{CompleteError, Completed, Completion};
 pub use header::{Field, HeaderBlock, HeaderError, HeaderSplitter, Position};
 pub use received::Received;
 pub use source::{ContentSource, MemorySource};

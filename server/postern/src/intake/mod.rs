@@ -4,7 +4,10 @@
 //! messages of clients.
 
 mod held;
+mod queued;
 mod session_id;
+
+pub use queued::Queued;
 
 use crate::observe::delivery_log;
 use crate::spool::{Draft, Health, NewMessage, Origin, SealedDraft, Spool, SpoolError};
@@ -12,7 +15,7 @@ use bytes::Bytes;
 use held::{Budget, Held};
 use postern_core::hook::{HookPoint, Hooks, Refusal, Session, Transaction};
 use postern_core::mail::{EnhancedCode, Envelope, QueueId, Recipient, Reply};
-use postern_core::message::{HeaderBlock, HeaderSplitter, Received};
+use postern_core::message::{CompleteError, Completed, Completion, HeaderBlock, HeaderSplitter, Received};
 use postern_core::route::QueueKey;
 use postern_core::smtp::command::Mail;
 use postern_core::time::Timestamp;
@@ -33,6 +36,20 @@ const MAX_DELAY: Duration = Duration::from_secs(366 * 86_400);
 pub trait Router: Send + Sync + 'static {
     /// The queue for `recipient`; `zone` is a plugin's choice. None if there is no such zone.
     fn route(&self, recipient: &Recipient, zone: Option<&str>) -> Option<QueueKey>;
+
+    /// Is there such a zone?
+    fn has_zone(&self, zone: &str) -> bool;
+}
+
+/// What a listener lets its clients' headers do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Policy {
+    /// X-Sending-Zone chooses the zone.
+    pub trust_headers: bool,
+    /// A Date in the future delays delivery.
+    pub future_date: bool,
+    /// More Received fields than this are a loop.
+    pub max_hops: usize,
 }
 
 /// What all transactions share.
@@ -75,7 +92,7 @@ impl<S: Spool> Intake<S> {
     ///
     /// # Errors
     /// The reply to MAIL: the store takes no mail now.
-    pub fn begin(&self, session: &Session, mail: Mail) -> Result<Incoming<S>, Reply> {
+    pub fn begin(&self, session: &Session, policy: Policy, mail: Mail) -> Result<Incoming<S>, Reply> {
         match self.spool.health() {
             Health::Ok => {}
             Health::Full(_) => return Err(no_room()),
@@ -85,6 +102,7 @@ impl<S: Spool> Intake<S> {
         (envelope.body, envelope.smtputf8) = (mail.body, mail.smtputf8);
         Ok(Incoming {
             session: Arc::new(session.clone()),
+            policy,
             envelope,
             declared: mail.size,
             draft: None,
@@ -99,6 +117,7 @@ impl<S: Spool> Intake<S> {
 /// One message on its way in. Dropping it leaves nothing behind.
 pub struct Incoming<S: Spool> {
     session: Arc<Session>,
+    policy: Policy,
     envelope: Envelope,
     declared: Option<u64>,
     draft: Option<S::Draft>,
@@ -189,13 +208,13 @@ impl<S: Spool> Incoming<S> {
         let sealed = draft.seal().await.map_err(|error| spool_refusal(&error))?;
         let accepted = (intake.clock)();
         let (message, sealed) = self.prepare(intake, sealed, accepted).await?;
-        let event = summary(&message, sealed.id(), sealed.body().len());
+        let queued = Queued::new(sealed.id(), &message, sealed.body().len());
         intake.spool.commit(sealed, message).await.map_err(|error| spool_refusal(&error))?;
-        event.log();
-        Ok(event.id)
+        queued.log(None);
+        Ok(queued.id)
     }
 
-    /// Hooks, Received, routes.
+    /// Completion of the header, hooks, Received, routes.
     async fn prepare(
         self,
         intake: &Intake<S>,
@@ -204,15 +223,18 @@ impl<S: Spool> Incoming<S> {
     ) -> Result<(NewMessage, S::Sealed), Refusal> {
         let id = sealed.id();
         let (mut envelope, mut header, session) = (self.envelope, self.header, self.session);
-        let (mut zone, mut delay) = (None, Duration::ZERO);
+        let mut block = HeaderBlock::parse(&header);
+        let completed = complete(intake, self.policy, id, accepted, &mut block, &envelope)?;
+        let wished = completed.zone.filter(|zone| intake.router.has_zone(zone)).map(Arc::from);
+        let (mut zone, mut delay) = (wished, Duration::ZERO);
         if intake.hooks.wants(HookPoint::Rewrite) {
             let mut transaction = Transaction {
                 session: Arc::clone(&session),
                 queue_id: id,
                 envelope,
-                header: HeaderBlock::parse(&header),
+                header: block,
                 body: sealed.body(),
-                zone: None,
+                zone,
                 delay: None,
                 attributes: BTreeMap::new(),
                 changes: Vec::new(),
@@ -221,9 +243,12 @@ impl<S: Spool> Incoming<S> {
             for changes in transaction.changes.chunk_by(|a, b| a.author == b.author) {
                 delivery_log::changed(id, &session.id, changes);
             }
-            header = transaction.header.to_bytes();
+            block = transaction.header;
             (envelope, zone) = (transaction.envelope, transaction.zone);
             delay = transaction.delay.unwrap_or_default().min(MAX_DELAY);
+        }
+        if block.is_edited() {
+            header = block.to_bytes();
         }
         let queues = routes(intake, &envelope, zone.as_deref())?;
         let origin = Origin {
@@ -233,9 +258,28 @@ impl<S: Spool> Incoming<S> {
             user: session.user.clone(),
         };
         let header = with_received(intake, &session, &envelope, id, accepted, &header);
-        let deliver_at = accepted.after(delay);
+        let deliver_at = completed.deliver_at.unwrap_or(accepted).max(accepted.after(delay));
         Ok((NewMessage { envelope, header, queues, accepted, deliver_at, origin, facts: Vec::new() }, sealed))
     }
+}
+
+fn complete<S: Spool>(
+    intake: &Intake<S>,
+    policy: Policy,
+    queue_id: QueueId,
+    now: Timestamp,
+    block: &mut HeaderBlock,
+    envelope: &Envelope,
+) -> Result<Completed, Refusal> {
+    let Policy { trust_headers, future_date, max_hops } = policy;
+    let completion = Completion { hostname: &intake.hostname, queue_id, now, trust_headers, future_date, max_hops };
+    completion.apply(block, envelope).map_err(|error| {
+        let reply = match error {
+            CompleteError::Loop(_) => Reply::new(554, EnhancedCode(5, 4, 6), "Too many hops: the message is in a loop"),
+            CompleteError::Header(_) => header_too_large().reply,
+        };
+        Refusal { reply, detail: error.to_string() }
+    })
 }
 
 fn routes<S: Spool>(intake: &Intake<S>, envelope: &Envelope, zone: Option<&str>) -> Result<Vec<QueueKey>, Refusal> {
@@ -268,44 +312,6 @@ fn with_received<S: Spool>(
     Received { session, hostname: &intake.hostname, queue_id, only_recipient, smtputf8, at }.write_to(&mut block);
     block.extend_from_slice(header);
     block.into()
-}
-
-/// What the log says of a message, taken before the commit takes the message away.
-struct Summary {
-    id: QueueId,
-    session: Arc<str>,
-    from: postern_core::mail::ReversePath,
-    to: String,
-    recipients: usize,
-    size: u64,
-    zone: Arc<str>,
-}
-
-fn summary(message: &NewMessage, id: QueueId, section: u64) -> Summary {
-    Summary {
-        id,
-        session: Arc::clone(&message.origin.session),
-        from: message.envelope.reverse_path.clone(),
-        to: message.envelope.recipients.first().map_or(String::new(), |r| r.address.as_str().to_owned()),
-        recipients: message.envelope.recipients.len(),
-        size: message.header.len() as u64 + section,
-        zone: message.queues.first().map_or_else(|| Arc::from(""), |queue| Arc::clone(&queue.zone)),
-    }
-}
-
-impl Summary {
-    fn log(&self) {
-        delivery_log::queued(&delivery_log::Queued {
-            id: self.id,
-            session: &self.session,
-            from: &self.from,
-            to: &self.to,
-            recipients: self.recipients,
-            size: self.size,
-            zone: &self.zone,
-            dsn_for: None,
-        });
-    }
 }
 
 /// 452: too much is in flight now.

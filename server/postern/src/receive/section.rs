@@ -1,6 +1,7 @@
 //! `[listener.NAME]`: as written and as used.
 
 use crate::config::Size;
+use crate::intake::Policy;
 use ipnet::IpNet;
 use postern_core::smtp::server::Limits;
 use serde::{Deserialize, Serialize};
@@ -31,6 +32,13 @@ pub struct ListenerSection {
     pub max_sessions: usize,
     /// After so many refused commands a session is ended.
     pub max_errors: usize,
+    /// Does X-Sending-Zone choose the zone? By default where only loopback can reach the listener.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub trust_headers: Option<bool>,
+    /// Does a Date in the future (5 minutes to a year) delay delivery until then?
+    pub future_date: bool,
+    /// A message with more Received fields is in a loop and refused.
+    pub max_hops: usize,
 }
 
 impl Default for ListenerSection {
@@ -47,6 +55,9 @@ impl Default for ListenerSection {
             max_line: Size(64 << 10),
             max_sessions: 10_000,
             max_errors: 20,
+            trust_headers: None,
+            future_date: false,
+            max_hops: 50,
         }
     }
 }
@@ -64,6 +75,8 @@ pub struct Listener {
     pub max_sessions: usize,
     /// What one session may do.
     pub limits: Limits,
+    /// What its clients' headers may do.
+    pub policy: Policy,
 }
 
 impl ListenerSection {
@@ -105,8 +118,13 @@ impl ListenerSection {
             max_line: usize::try_from(self.max_line.0).unwrap_or(usize::MAX),
             max_errors: self.max_errors,
         };
+        let policy = Policy {
+            trust_headers: self.trust_headers.unwrap_or(address.ip().to_canonical().is_loopback()),
+            future_date: self.future_date,
+            max_hops: self.max_hops,
+        };
         let (name, allow_from) = (name.into(), self.allow_from.clone());
-        Ok(Some(Listener { name, address, allow_from, max_sessions: self.max_sessions, limits }))
+        Ok(Some(Listener { name, address, allow_from, max_sessions: self.max_sessions, limits, policy }))
     }
 }
 

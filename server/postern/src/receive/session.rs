@@ -1,7 +1,7 @@
 //! One SMTP session over TCP: moves bytes between the socket and the state machine, and events to intake.
 
 use super::Listener;
-use crate::intake::{Incoming, Intake, no_room};
+use crate::intake::{Incoming, Intake, Policy, no_room};
 use crate::observe::delivery_log;
 use crate::spool::Spool;
 use bytes::BytesMut;
@@ -44,6 +44,7 @@ struct Driver<'a, S: Spool> {
     server: Server,
     input: BytesMut,
     intake: &'a Intake<S>,
+    policy: Policy,
     session: Session,
     incoming: Option<Incoming<S>>,
     stop: watch::Receiver<bool>,
@@ -72,7 +73,9 @@ pub async fn run<S: Spool>(
     debug!(session = %session.id, %peer, listener = %listener.name, "connected");
     let server = Server::new(intake.hostname(), listener.limits.clone());
     let (input, content) = (BytesMut::new(), (Instant::now(), 0));
-    Driver { stream, server, input, intake, session, incoming: None, stop, content }.run().await;
+    Driver { stream, server, input, intake, policy: listener.policy, session, incoming: None, stop, content }
+        .run()
+        .await;
 }
 
 impl<S: Spool> Driver<'_, S> {
@@ -98,7 +101,7 @@ impl<S: Spool> Driver<'_, S> {
                     self.incoming = None;
                     (self.session.protocol, self.session.helo) = (protocol, name.into());
                 }
-                Event::Mail(mail) => match self.intake.begin(&self.session, mail) {
+                Event::Mail(mail) => match self.intake.begin(&self.session, self.policy, mail) {
                     Ok(incoming) => {
                         self.incoming = Some(incoming);
                         self.server.answer(&Reply::new(250, EnhancedCode(2, 1, 0), "Sender OK"));

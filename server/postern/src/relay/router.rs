@@ -47,4 +47,8 @@ impl Router for Zones {
     fn route(&self, _recipient: &Recipient, zone: Option<&str>) -> Option<QueueKey> {
         self.by_name.get(zone.unwrap_or(DEFAULT_ZONE)).map(|entry| entry.queue.clone())
     }
+
+    fn has_zone(&self, zone: &str) -> bool {
+        self.by_name.contains_key(zone)
+    }
 }

@@ -3,14 +3,14 @@
 
 use super::DsnSender;
 use super::router::{DEFAULT_ZONE, Zones};
-use crate::intake::Router;
+use crate::intake::{Queued, Router};
 use crate::observe::delivery_log::{self, About};
 use crate::spool::{
     Draft, LeaseToken, Leased, NewMessage, Origin, SealedDraft, Settle, Settlement, Spool, SpoolError, StoredMessage,
 };
 use bytes::Bytes;
 use futures_util::FutureExt as _;
-use postern_core::mail::{Address, Outcome, QueueId, Reason, Recipient, RecipientId, Reply, ReversePath, Seq};
+use postern_core::mail::{Address, Outcome, Reason, Recipient, RecipientId, Reply, ReversePath, Seq};
 use postern_core::message::{ContentSource, HeaderBlock, dsn};
 use postern_core::route::QueueKey;
 use postern_core::time::Timestamp;
@@ -107,7 +107,7 @@ impl<S: Spool> Settler<S> {
                 None
             }
         };
-        let sent = dsn.as_ref().map(|(sealed, message)| (sealed.id(), message.clone(), sealed.body().len()));
+        let queued = dsn.as_ref().map(|(sealed, message)| Queued::new(sealed.id(), message, sealed.body().len()));
         let settlement = Settlement {
             message: leased.message.id,
             outcomes: decided.iter().map(|d| (d.token, d.fate.settle())).collect(),
@@ -115,9 +115,9 @@ impl<S: Spool> Settler<S> {
             facts: Vec::new(),
         };
         self.spool.settle(settlement).await?;
-        log(leased, &decided, next_hop, sent.is_some());
-        if let Some((id, message, section)) = sent {
-            log_dsn(leased.message.id, id, &message, section);
+        log(leased, &decided, next_hop, queued.is_some());
+        if let Some(queued) = queued {
+            queued.log(Some(leased.message.id));
         }
         Ok(())
     }
@@ -266,17 +266,4 @@ fn log(leased: &Leased, decided: &[Decided<'_>], next_hop: &str, dsn: bool) {
             Fate::Untouched => {}
         }
     }
-}
-
-fn log_dsn(about: QueueId, id: QueueId, message: &NewMessage, section: u64) {
-    delivery_log::queued(&delivery_log::Queued {
-        id,
-        session: "-",
-        from: &message.envelope.reverse_path,
-        to: message.envelope.recipients.first().map_or("", |r| r.address.as_str()),
-        recipients: message.envelope.recipients.len(),
-        size: message.header.len() as u64 + section,
-        zone: message.queues.first().map_or("", |queue| &queue.zone),
-        dsn_for: Some(about),
-    });
 }
