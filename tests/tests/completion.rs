@@ -1,4 +1,4 @@
-//! What the server adds to a submitted header, what it takes away, and what it obeys.
+//! What the server adds to a submitted header, what it takes away, and what it obeys; and the zones it chooses.
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
@@ -64,4 +64,32 @@ fn a_loop_ends() {
     let hops = "Received: from a by b\r\n".repeat(4);
     let reply = client.mail("a@b.example", &["c@d.example"], &format!("{hops}\r\n")).unwrap();
     assert_eq!((reply.code, &reply.lines[0][..5]), (554, "5.4.6"));
+}
+
+#[test]
+fn zones_claim_their_mail() {
+    let sink = AioSink::start();
+    let zone = |name: &str, rule: &str| {
+        format!("[zone.{name}]\nsmart_host = {{ host = '127.0.0.1', port = {} }}\n{rule}\n", sink.port)
+    };
+    let zones = zone("header", "routing_headers = { 'x-user-id' = '123' }")
+        + &zone("sender", "sender_domains = ['from.example']")
+        + &zone("recipient", "recipient_domains = ['to.example']");
+    let server = Postern::start(sink.port, &zones);
+    let mut client = Client::hello(server.port).unwrap();
+    for (number, (header, to, chosen)) in [
+        ("X-User-Id: 123\r\nFrom: a@from.example\r\n", "b@to.example", "header"),
+        ("From: a@from.example\r\n", "b@to.example", "sender"),
+        ("From: a@b.example\r\n", "b@to.example", "recipient"),
+        ("From: a@b.example\r\n", "b@c.example", "default"),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        assert_eq!(client.mail("a@b.example", &[to], &format!("{header}\r\n")).unwrap().code, 250);
+        let queued = server.wait_log(" QUEUED ", number + 1);
+        assert!(queued[number].contains(&format!("zone=\"{chosen}\"")), "{queued:?}");
+    }
+    server.wait_empty();
+    assert_eq!(sink.messages().len(), 4);
 }

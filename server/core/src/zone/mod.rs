@@ -1,5 +1,9 @@
 //! Zones: named policy for a part of the mail.
 
+mod select;
+
+pub use select::{Rules, by_message, by_recipient};
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -39,4 +43,6 @@ pub struct Zone {
     pub retry: RetrySchedule,
     /// Recipients older than this are bounced as expired.
     pub max_age: Duration,
+    /// By what it claims messages.
+    pub rules: Rules,
 }

@@ -14,7 +14,7 @@ use crate::spool::{Draft, Health, NewMessage, Origin, SealedDraft, Spool, SpoolE
 use bytes::Bytes;
 use held::{Budget, Held};
 use postern_core::hook::{HookPoint, Hooks, Refusal, Session, Transaction};
-use postern_core::mail::{EnhancedCode, Envelope, QueueId, Recipient, Reply};
+use postern_core::mail::{EnhancedCode, Envelope, QueueId, Recipient, Reply, ReversePath};
 use postern_core::message::{CompleteError, Completed, Completion, HeaderBlock, HeaderSplitter, Received};
 use postern_core::route::QueueKey;
 use postern_core::smtp::command::Mail;
@@ -34,8 +34,11 @@ const MAX_DELAY: Duration = Duration::from_secs(366 * 86_400);
 
 /// Where recipients go: the queue of each, by zone.
 pub trait Router: Send + Sync + 'static {
-    /// The queue for `recipient`; `zone` is a plugin's choice. None if there is no such zone.
+    /// The queue for `recipient`, in `zone` if the message has one. None if there is no such zone.
     fn route(&self, recipient: &Recipient, zone: Option<&str>) -> Option<QueueKey>;
+
+    /// The zone that claims the whole message, by its header or sender.
+    fn zone_of(&self, header: &HeaderBlock, reverse_path: &ReversePath, trust_headers: bool) -> Option<Arc<str>>;
 
     /// Is there such a zone?
     fn has_zone(&self, zone: &str) -> bool;
@@ -250,6 +253,8 @@ impl<S: Spool> Incoming<S> {
         if block.is_edited() {
             header = block.to_bytes();
         }
+        let claimed = || intake.router.zone_of(&block, &envelope.reverse_path, self.policy.trust_headers);
+        let zone = zone.or_else(claimed);
         let queues = routes(intake, &envelope, zone.as_deref())?;
         let origin = Origin {
             session: Arc::clone(&session.id),

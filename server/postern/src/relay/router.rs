@@ -1,11 +1,11 @@
-//! From recipient to queue. One zone (`default`) and its smart host so far; the selection order of the zones stands
-//! here when there are rules.
+//! From message and recipient to queue, by the rules of the zones.
 
 use crate::intake::Router;
-use postern_core::mail::Recipient;
+use postern_core::mail::{Recipient, ReversePath};
+use postern_core::message::HeaderBlock;
 use postern_core::route::QueueKey;
-use postern_core::zone::Zone;
-use std::collections::HashMap;
+use postern_core::zone::{self, Zone};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// Name of the zone that takes what no rule gives to another.
@@ -14,7 +14,7 @@ pub const DEFAULT_ZONE: &str = "default";
 /// The zones of one generation of the config.
 #[derive(Clone, Debug)]
 pub struct Zones {
-    by_name: Arc<HashMap<Arc<str>, Entry>>,
+    by_name: Arc<BTreeMap<Arc<str>, Entry>>,
 }
 
 #[derive(Debug)]
@@ -41,11 +41,21 @@ impl Zones {
     pub fn policy(&self, name: &str) -> Option<&Arc<Zone>> {
         self.by_name.get(name).or_else(|| self.by_name.get(DEFAULT_ZONE)).map(|entry| &entry.zone)
     }
+
+    fn all(&self) -> impl Iterator<Item = &Zone> + Clone {
+        self.by_name.values().map(|entry| &*entry.zone)
+    }
 }
 
 impl Router for Zones {
-    fn route(&self, _recipient: &Recipient, zone: Option<&str>) -> Option<QueueKey> {
-        self.by_name.get(zone.unwrap_or(DEFAULT_ZONE)).map(|entry| entry.queue.clone())
+    fn route(&self, recipient: &Recipient, zone: Option<&str>) -> Option<QueueKey> {
+        let claimed = || zone::by_recipient(self.all(), recipient).map(|name| &**name);
+        let name = zone.or_else(claimed).unwrap_or(DEFAULT_ZONE);
+        self.by_name.get(name).map(|entry| entry.queue.clone())
+    }
+
+    fn zone_of(&self, header: &HeaderBlock, reverse_path: &ReversePath, trust_headers: bool) -> Option<Arc<str>> {
+        zone::by_message(self.all(), header, reverse_path, trust_headers).cloned()
     }
 
     fn has_zone(&self, zone: &str) -> bool {

@@ -3,8 +3,9 @@
 use crate::config::{Size, Span};
 use postern_core::mail::{Address, valid_domain};
 use postern_core::schedule::RetrySchedule;
-use postern_core::zone::{SmartHost, Zone};
+use postern_core::zone::{Rules, SmartHost, Zone};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -52,6 +53,12 @@ pub struct ZoneSection {
     pub enabled: bool,
     /// Most connections at once.
     pub connections: usize,
+    /// Header fields (on listeners with `trust_headers`) whose value claims a message for the zone.
+    pub routing_headers: BTreeMap<String, String>,
+    /// Domains of senders (the From header's, else the reverse-path's) that claim it.
+    pub sender_domains: Vec<String>,
+    /// Domains of recipients that claim them.
+    pub recipient_domains: Vec<String>,
     /// Where all its mail is handed to.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub smart_host: Option<SmartHostSection>,
@@ -59,7 +66,14 @@ pub struct ZoneSection {
 
 impl Default for ZoneSection {
     fn default() -> Self {
-        Self { enabled: true, connections: 20, smart_host: None }
+        Self {
+            enabled: true,
+            connections: 20,
+            routing_headers: BTreeMap::new(),
+            sender_domains: Vec::new(),
+            recipient_domains: Vec::new(),
+            smart_host: None,
+        }
     }
 }
 
@@ -130,7 +144,20 @@ impl ZoneSection {
             smart_host: SmartHost { host: host.host.clone(), port: host.port },
             retry,
             max_age: queue.max_age.0,
+            rules: self.rules(name)?,
         }))
+    }
+
+    fn rules(&self, name: &str) -> Result<Rules, String> {
+        let domains = |key: &str, domains: &[String]| match domains.iter().find(|domain| !valid_domain(domain)) {
+            Some(wrong) => Err(format!("zone.{name}.{key}: `{wrong}` is not a domain")),
+            None => Ok(domains.iter().map(|domain| domain.to_lowercase()).collect()),
+        };
+        Ok(Rules {
+            routing_headers: self.routing_headers.clone().into_iter().collect(),
+            sender_domains: domains("sender_domains", &self.sender_domains)?,
+            recipient_domains: domains("recipient_domains", &self.recipient_domains)?,
+        })
     }
 }
 
