@@ -163,6 +163,75 @@ async fn a_full_disk_stops_intake_but_not_delivery() {
     assert_eq!(spool.stats().messages, 0);
 }
 
+#[tokio::test]
+async fn a_dsn_is_queued_on_a_full_disk() {
+    let mut store = Store::filled(1).await;
+    store.options.min_free = u64::MAX;
+    let spool = store.open();
+    let leased = lease(&spool, "a.example", T0).await.remove(0);
+    let mut bounced = settlement(&leased, &Settle::Done);
+    for len in [2000, 400_000] {
+        let mut dsn = spool.begin_own().await.unwrap();
+        dsn.write(pattern(len, 1)).await.unwrap();
+        bounced.emit.push((dsn.seal().await.unwrap(), message(&["sender.example"])));
+    }
+    assert!(spool.settle(bounced).await.unwrap());
+    assert_eq!(lease(&spool, "sender.example", T0).await.len(), 2);
+    assert!(matches!(spool.begin(None).await, Err(SpoolError::Busy(_))));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_servers_own_drafts_have_a_budget_of_their_own() {
+    let mut store = Store::new();
+    store.options.draft_memory = 1 << 20;
+    let spool = store.open();
+    let mut clients = Vec::new();
+    while let Ok(draft) = spool.begin(None).await {
+        clients.push(draft);
+    }
+    let mut own = Vec::new();
+    while let Ok(draft) = spool.begin_own().await {
+        own.push(draft);
+    }
+    assert_eq!((clients.len(), own.len()), (24, 48));
+    drop((clients, own));
+    assert_eq!(spool.stats().draft_memory, 0);
+}
+
+#[tokio::test]
+async fn content_never_takes_what_is_kept_free() {
+    const MIB: u64 = 1 << 20;
+    static ASKED: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(0);
+    let mut store = Store::new();
+    store.options.min_free = 64 * MIB;
+    store.options.free = |_| {
+        ASKED.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        68 * MIB
+    };
+    let spool = store.open();
+    assert!(matches!(spool.begin(Some(5 * MIB)).await, Err(SpoolError::Busy(_))));
+    let promised = spool.begin(Some(3 * MIB)).await.unwrap();
+    assert!(matches!(spool.begin(Some(2 * MIB)).await, Err(SpoolError::Busy(_))), "it is promised already");
+
+    // What was not declared counts as it comes, whether it is still in memory or not.
+    let mut grows = spool.begin(None).await.unwrap();
+    let (mut taken, chunk) = (0, pattern(100_000, 1));
+    let refused = loop {
+        match grows.write(chunk.clone()).await {
+            Ok(()) => taken += 100_000,
+            Err(error) => break error,
+        }
+        // This disk has as much each time it is asked, whatever was written. Less than two chunks are not counted yet.
+        let most = (MIB + 200_000) * ASKED.load(std::sync::atomic::Ordering::Relaxed);
+        assert!(taken < most, "{taken} octets were taken");
+    };
+    assert!(matches!(refused, SpoolError::Busy(_)), "{refused}");
+    assert!(taken > MIB / 2, "{taken}");
+    assert_eq!(spool.health(), Health::Ok, "only that draft failed");
+    drop((promised, grows));
+    commit(&spool, message(&["a.example"]), &pattern(1000, 1)).await;
+}
+
 #[tokio::test(start_paused = true)]
 async fn memory_for_drafts_is_bounded() {
     let mut store = Store::new();

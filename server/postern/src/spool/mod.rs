@@ -299,6 +299,13 @@ pub trait Spool: Clone + Send + Sync + 'static {
     /// [`SpoolError::Busy`] if there is no room for it, [`SpoolError::Poisoned`].
     fn begin(&self, declared: Option<u64>) -> impl Future<Output = Result<Self::Draft, SpoolError>> + Send;
 
+    /// Starts a draft for the server's own small messages (DSNs): exempt from what is kept free of the disk and from
+    /// the clients' memory budget, bounded by a small budget of its own.
+    ///
+    /// # Errors
+    /// [`SpoolError::Busy`] if too many of them are in flight, [`SpoolError::Poisoned`].
+    fn begin_own(&self) -> impl Future<Output = Result<Self::Draft, SpoolError>> + Send;
+
     /// Queues the message; resolves when it is durable. Dropping the future does not take a queued commit back.
     ///
     /// # Errors

@@ -22,7 +22,7 @@ pub(super) fn prepare(draft: EmbeddedSealed, mut message: NewMessage) -> Result<
         return Err(SpoolError::Invalid(format!("{recipients} recipients in {} queues", message.queues.len())));
     }
     let recipients = u32::try_from(recipients).map_err(|_| SpoolError::Invalid("too many recipients".to_owned()))?;
-    let EmbeddedSealed { id, body, share } = draft;
+    let EmbeddedSealed { id, body, share, room } = draft;
     let (body, streamed, streamed_len) = match body {
         SealedBody::Memory(body) => (body, None, 0),
         SealedBody::Streamed { chunks, len } => (Bytes::new(), Some(chunks), len),
@@ -50,5 +50,5 @@ pub(super) fn prepare(draft: EmbeddedSealed, mut message: NewMessage) -> Result<
         }),
         content,
     });
-    Ok(Incoming { new, arrival, hot, facts, streamed, _share: share })
+    Ok(Incoming { new, arrival, hot, facts, streamed, _share: share, room })
 }

@@ -14,6 +14,7 @@ use super::hot::HotMessage;
 use super::index::Arrival;
 use super::settle::SettleOp;
 use super::shared::{Shared, lock};
+use super::space::Room;
 use super::store::{self, NewRow, StoreError, Tables};
 use crate::spool::SpoolError;
 use bytes::Bytes;
@@ -60,6 +61,8 @@ pub(super) struct ChunkOp {
     pub data: Bytes,
     /// The draft was given up.
     pub ended: Arc<AtomicBool>,
+    /// Its octets of the disk.
+    pub room: Room,
     pub _permit: OwnedSemaphorePermit,
 }
 
@@ -72,6 +75,8 @@ pub(super) struct Incoming {
     /// Chunks that become the message's.
     pub streamed: Option<Streamed>,
     pub _share: Share,
+    /// What it takes of the disk besides chunks that are there already.
+    pub room: Room,
 }
 
 #[derive(Debug)]
