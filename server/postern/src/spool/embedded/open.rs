@@ -170,7 +170,7 @@ impl Loaded {
             index.insert(&Arrival {
                 id,
                 due: head.due,
-                single: !head.streamed && head.len <= CHUNK as u64,
+                chunks: store::direct_chunks(head.len, head.streamed),
                 recipients: head.recipients,
                 queues: head.queues,
                 queue_of: head.queue_of,
