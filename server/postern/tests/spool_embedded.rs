@@ -111,7 +111,7 @@ async fn damage_is_told_and_left_alone() {
         let error = Embedded::open(store.dir.path(), store.options.clone()).unwrap_err();
         assert!(matches!(error, OpenError::Damaged { .. }), "{what}: {error}");
         assert!(error.to_string().contains("queue.redb"), "{error}");
-        assert!(fs::metadata(store.file("queue.redb")).unwrap().len() == bytes.len() as u64, "{what}");
+        assert!(fs::read(store.file("queue.redb")).unwrap() == bytes, "{what}: the file was changed");
     };
     check("empty", Vec::new());
     check("foreign", b"SQLite format 3\0".repeat(1000));
@@ -121,6 +121,15 @@ async fn damage_is_told_and_left_alone() {
     let mut header = whole.clone();
     header[..64].iter_mut().for_each(|octet| *octet ^= 0x55);
     check("header", header);
+    // A row that redb finds in order, and the store does not.
+    fs::write(store.file("queue.redb"), &whole).unwrap();
+    {
+        let db = redb::Database::open(store.file("queue.redb")).unwrap();
+        let txn = db.begin_write().unwrap();
+        txn.open_table(redb::TableDefinition::<u64, &[u8]>::new("message")).unwrap().insert(7, &b"row"[..]).unwrap();
+        txn.commit().unwrap();
+    }
+    check("row", fs::read(store.file("queue.redb")).unwrap());
     fs::write(store.file("queue.redb"), &whole).unwrap();
     assert_eq!(store.open().stats().messages, 50);
 }
@@ -130,20 +139,30 @@ async fn flipped_bits_are_never_taken_for_mail() {
     let store = Store::filled(20).await;
     let whole = fs::read(store.file("queue.redb")).unwrap();
     let mut rng = fastrand::Rng::with_seed(11);
+    let (mut refused, mut reported) = (0, 0);
     for _ in 0..60 {
         let mut bytes = whole.clone();
         let at = rng.usize(..bytes.len());
         bytes[at] ^= 1 << rng.u8(..8);
         fs::write(store.file("queue.redb"), &bytes).unwrap();
-        let Ok(spool) = Embedded::open(store.dir.path(), store.options.clone()) else { continue };
+        let Ok(spool) = Embedded::open(store.dir.path(), store.options.clone()) else {
+            assert!(fs::read(store.file("queue.redb")).unwrap() == bytes, "octet {at}: refused and changed");
+            refused += 1;
+            continue;
+        };
         for leased in lease(&spool, "a.example", T0).await {
             assert_eq!(leased.message.envelope, message(&["a.example"]).envelope);
-            let Ok(source) = spool.open(leased.message.id).await else { continue };
-            if let Ok(bytes) = source.read(0, 100_000).await {
-                assert!((0..20).any(|n| whole_is(&bytes, n)), "octet {at}");
+            let Ok(source) = spool.open(leased.message.id).await else {
+                reported += 1;
+                continue;
+            };
+            match source.read(0, 100_000).await {
+                Ok(bytes) => assert!((0..20).any(|n| whole_is(&bytes, n)), "octet {at}"),
+                Err(_) => reported += 1,
             }
         }
     }
+    assert!(refused + reported > 0, "no flip was in anything that counts");
 }
 
 fn whole_is(bytes: &[u8], salt: u64) -> bool {

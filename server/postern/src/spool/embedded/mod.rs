@@ -25,6 +25,7 @@ mod hot;
 mod index;
 mod intake;
 mod open;
+mod overlay;
 mod queues;
 mod reader;
 mod record;
