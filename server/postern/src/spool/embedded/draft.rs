@@ -34,6 +34,8 @@ pub struct EmbeddedDraft {
     room: Room,
     body: Body,
     declared: usize,
+    /// A write failed or was dropped: octets are missing.
+    broken: bool,
 }
 
 #[derive(Debug)]
@@ -100,7 +102,15 @@ impl Drop for Streamed {
 impl EmbeddedDraft {
     pub(super) fn new(handle: Handle, id: QueueId, share: Share, room: Room, declared: Option<u64>) -> Self {
         let declared = declared.and_then(|len| usize::try_from(len).ok()).unwrap_or(0).min(WINDOW);
-        Self { handle, id, share, room, body: Body::Memory { first: Bytes::new(), joined: Vec::new() }, declared }
+        Self {
+            handle,
+            id,
+            share,
+            room,
+            body: Body::Memory { first: Bytes::new(), joined: Vec::new() },
+            declared,
+            broken: false,
+        }
     }
 
     fn len(&self) -> usize {
@@ -138,7 +148,44 @@ impl Draft for EmbeddedDraft {
     }
 
     async fn write(&mut self, chunk: Bytes) -> Result<(), SpoolError> {
+        self.usable()?;
+        self.broken = true;
+        self.append(chunk).await?;
+        self.broken = false;
+        Ok(())
+    }
+
+    async fn seal(self) -> Result<EmbeddedSealed, SpoolError> {
+        self.usable()?;
+        let Self { handle, id, share, mut room, body, .. } = self;
+        let body = match body {
+            Body::Memory { first, joined } => SealedBody::Memory(join(first, joined)),
+            Body::Streamed(mut stream) => {
+                if !stream.partial.is_empty() {
+                    let last = stream.partial.split().freeze();
+                    stream.send(&handle, id, &mut room, last).await?;
+                }
+                // All permits are back: all chunks are in the store, where readers see them.
+                let all = stream.in_flight.acquire_many(IN_FLIGHT).await;
+                drop(all);
+                handle.shared.check()?;
+                SealedBody::Streamed { chunks: stream.chunks, len: stream.len }
+            }
+        };
+        Ok(EmbeddedSealed { id, body, share, room })
+    }
+}
+
+impl EmbeddedDraft {
+    fn usable(&self) -> Result<(), SpoolError> {
         self.handle.shared.check()?;
+        if self.broken {
+            return Err(SpoolError::Invalid("content of which a write failed or was given up".to_owned()));
+        }
+        Ok(())
+    }
+
+    async fn append(&mut self, chunk: Bytes) -> Result<(), SpoolError> {
         if chunk.is_empty() {
             return Ok(());
         }
@@ -165,28 +212,6 @@ impl Draft for EmbeddedDraft {
         Ok(())
     }
 
-    async fn seal(self) -> Result<EmbeddedSealed, SpoolError> {
-        self.handle.shared.check()?;
-        let Self { handle, id, share, mut room, body, .. } = self;
-        let body = match body {
-            Body::Memory { first, joined } => SealedBody::Memory(join(first, joined)),
-            Body::Streamed(mut stream) => {
-                if !stream.partial.is_empty() {
-                    let last = stream.partial.split().freeze();
-                    stream.send(&handle, id, &mut room, last).await?;
-                }
-                // All permits are back: all chunks are in the store, where readers see them.
-                let all = stream.in_flight.acquire_many(IN_FLIGHT).await;
-                drop(all);
-                handle.shared.check()?;
-                SealedBody::Streamed { chunks: stream.chunks, len: stream.len }
-            }
-        };
-        Ok(EmbeddedSealed { id, body, share, room })
-    }
-}
-
-impl EmbeddedDraft {
     async fn write_stream(&mut self, mut data: Bytes) -> Result<(), SpoolError> {
         let Body::Streamed(stream) = &mut self.body else { return Ok(()) };
         while !data.is_empty() {

@@ -123,11 +123,13 @@ mod tests {
             let len = plain.len().unwrap();
             if rng.u8(..8) == 0 {
                 let len = rng.u64(1..40_000);
-                (overlay.set_len(len).unwrap(), plain.set_len(len).unwrap());
+                overlay.set_len(len).unwrap();
+                plain.set_len(len).unwrap();
             } else {
                 let (at, octet) = (rng.u64(..len), rng.u8(..));
                 let data = vec![octet; usize::try_from(rng.u64(..9000).min(len - at)).unwrap()];
-                (overlay.write(at, &data).unwrap(), plain.write(at, &data).unwrap());
+                overlay.write(at, &data).unwrap();
+                plain.write(at, &data).unwrap();
             }
             let len = plain.len().unwrap();
             assert_eq!(overlay.len().unwrap(), len);

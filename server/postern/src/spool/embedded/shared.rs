@@ -72,7 +72,10 @@ impl Shared {
     }
 
     pub(super) fn index(&self) -> MutexGuard<'_, Index> {
-        lock(&self.index)
+        self.index.lock().unwrap_or_else(|poisoned| {
+            self.poison("a holder of the index panicked: it may differ from the disk");
+            poisoned.into_inner()
+        })
     }
 
     pub(super) fn set_waker(&self, ops: WeakSender<Op>) {
@@ -129,8 +132,8 @@ impl Shared {
     }
 }
 
-/// Locks a mutex. A holder that panicked left memory behind that the store does not depend on: the disk is the truth,
-/// and the writer's own panics poison the store.
+/// Locks a mutex. A holder that panicked left memory behind that the store does not depend on; the index, on which it
+/// does, is locked by [`Shared::index`].
 pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -106,13 +106,25 @@ impl std::fmt::Debug for Incoming {
     }
 }
 
+impl Incoming {
+    fn weight(&self) -> usize {
+        self.new.weight() + facts_weight(&self.facts)
+    }
+}
+
+fn facts_weight(facts: &[FactRow]) -> usize {
+    facts.iter().map(|fact| 64 + fact.key.len() + fact.value.as_ref().map_or(0, Vec::len)).sum()
+}
+
 impl Op {
     fn weight(&self) -> usize {
         match self {
             Self::Chunk(chunk) => chunk.data.len(),
-            Self::Commit(commit) => commit.incoming.new.weight(),
-            Self::Settle(settle) => 256 + settle.emit.iter().map(|emit| emit.new.weight()).sum::<usize>(),
-            Self::Facts(facts) => facts.facts.len() * 256,
+            Self::Commit(commit) => commit.incoming.weight(),
+            Self::Settle(settle) => {
+                256 + facts_weight(&settle.facts) + settle.emit.iter().map(Incoming::weight).sum::<usize>()
+            }
+            Self::Facts(facts) => facts_weight(&facts.facts),
             Self::Admin(_) | Self::Wake => 0,
         }
     }
@@ -139,8 +151,14 @@ impl Writer {
         Self { shared, ops, sweeps, ceiling, undurable: 0, purge_at, purge_cursor: Vec::new() }
     }
 
-    /// Runs until all handles are gone.
+    /// Runs until all handles are gone. However it ends before that, the store is poisoned.
     pub(super) fn run(mut self) {
+        if catch_unwind(AssertUnwindSafe(|| self.serve())).is_err() {
+            self.shared.poison("the writer panicked");
+        }
+    }
+
+    fn serve(&mut self) {
         let mut next = None;
         loop {
             if next.is_none() {

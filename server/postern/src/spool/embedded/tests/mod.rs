@@ -322,3 +322,56 @@ async fn sweeping_ends_while_the_store_is_open() {
     }
     assert_eq!(content_rows(spool.shared()), (0, 0));
 }
+
+/// Panics in whoever wakes it.
+struct Trap;
+
+impl std::task::Wake for Trap {
+    fn wake(self: Arc<Self>) {
+        panic!("as a test wants it");
+    }
+}
+
+#[tokio::test]
+async fn a_panic_of_the_writer_anywhere_poisons() {
+    let spool = open(&Disk::new(empty(true), Fault::None), true);
+    let filter = Filter::default();
+    let mut admin = Box::pin(spool.admin(&filter, Action::Hold));
+    let trap = std::task::Waker::from(Arc::new(Trap));
+    {
+        // The writer can't answer while the index is locked.
+        let _index = spool.shared().index();
+        assert!(admin.as_mut().poll(&mut std::task::Context::from_waker(&trap)).is_pending());
+    }
+    let why = tokio::time::timeout(Duration::from_secs(60), spool.poisoned()).await.unwrap();
+    assert!(why.contains("panicked"), "{why}");
+}
+
+#[tokio::test]
+async fn a_panic_with_the_index_locked_poisons() {
+    let spool = open(&Disk::new(empty(true), Fault::None), true);
+    let shared = Arc::clone(spool.shared());
+    let panics = std::thread::spawn(move || {
+        let _index = shared.index();
+        panic!("as a test wants it");
+    });
+    assert!(panics.join().is_err());
+    spool.stats();
+    assert!(matches!(spool.health(), Health::Poisoned(_)));
+    assert!(matches!(commit(&spool, 10, &["a"]).await, Err(SpoolError::Poisoned(_))));
+}
+
+#[tokio::test]
+async fn a_draft_that_lacks_octets_is_not_sealed() {
+    let spool = open(&Disk::new(empty(true), Fault::None), true);
+    let mut draft = spool.begin(None).await.unwrap();
+    // The writer can't take chunks away while the index is locked: the write waits, and is given up.
+    {
+        let _index = spool.shared().index();
+        let mut write = Box::pin(draft.write(body(600_000)));
+        let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+        assert!(write.as_mut().poll(&mut context).is_pending());
+    }
+    assert!(matches!(draft.write(body(1)).await, Err(SpoolError::Invalid(_))));
+    assert!(matches!(draft.seal().await, Err(SpoolError::Invalid(_))));
+}
