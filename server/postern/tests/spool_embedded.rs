@@ -17,7 +17,7 @@ struct Store {
 
 impl Store {
     fn new() -> Self {
-        let options = Options { pregrow: 0, min_free: 0, ..Options::default() };
+        let options = Options { pregrow: 0, min_free: 0, ..Options::new(now) };
         Self { dir: tempfile::tempdir().unwrap(), options }
     }
 

@@ -172,7 +172,7 @@ impl Server {
 }
 
 fn spool_options(config: &Config) -> Options {
-    Options { min_free: config.written.queue.min_free.0, clock: now, ..Options::default() }
+    Options { min_free: config.written.queue.min_free.0, ..Options::new(now) }
 }
 
 fn listen(address: SocketAddr) -> io::Result<TcpListener> {

@@ -56,7 +56,7 @@ use shared::{Shared, lock};
 use std::path::Path;
 use std::sync::Arc;
 use std::thread::JoinHandle;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 use writer::{CommitOp, Op, Writer};
 
@@ -89,8 +89,10 @@ pub struct Options {
     pub clock: fn() -> Timestamp,
 }
 
-impl Default for Options {
-    fn default() -> Self {
+impl Options {
+    /// The usual set-up, with ids made by `clock`.
+    #[must_use]
+    pub fn new(clock: fn() -> Timestamp) -> Self {
         Self {
             node: 0,
             min_free: 256 * 1024 * 1024,
@@ -101,14 +103,9 @@ impl Default for Options {
             patience: Duration::from_secs(30),
             pregrow: 32 * 1024 * 1024,
             quick_repair: true,
-            clock: system_clock,
+            clock,
         }
     }
-}
-
-fn system_clock() -> Timestamp {
-    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    Timestamp(u64::try_from(now.as_millis()).unwrap_or(u64::MAX))
 }
 
 /// The embedded engine; clones share one store.

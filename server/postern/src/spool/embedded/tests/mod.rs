@@ -29,7 +29,7 @@ const T0: Timestamp = Timestamp(1_795_428_000_000);
 const STEPS: usize = 12;
 
 fn options(quick_repair: bool) -> Options {
-    Options { pregrow: 0, quick_repair, cache: 1 << 20, clock: || T0, ..Options::default() }
+    Options { pregrow: 0, quick_repair, cache: 1 << 20, ..Options::new(|| T0) }
 }
 
 fn key(destination: &str) -> QueueKey {
