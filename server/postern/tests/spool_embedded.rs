@@ -183,6 +183,15 @@ async fn a_full_disk_stops_intake_but_not_delivery() {
 }
 
 #[tokio::test]
+async fn an_audit_counts_and_changes_nothing() {
+    let store = Store::filled(2).await;
+    let before = fs::read(store.file("queue.redb")).unwrap();
+    let rows = postern::spool::embedded::audit(store.dir.path()).unwrap();
+    assert_eq!(rows, [("message", 2), ("content", 2)]);
+    assert!(fs::read(store.file("queue.redb")).unwrap() == before);
+}
+
+#[tokio::test]
 async fn a_dsn_is_queued_on_a_full_disk() {
     let mut store = Store::filled(1).await;
     store.options.min_free = u64::MAX;
