@@ -59,9 +59,9 @@ fn usage() -> (f64, u64, u64) {
 }
 
 fn options() -> Options {
-    let quick_repair = std::env::var("QUICK").map_or(Options::default().quick_repair, |quick| quick == "1");
     let number = |name: &str, default| std::env::var(name).ok().and_then(|n| n.parse().ok()).unwrap_or(default);
-    let defaults = Options::default();
+    let defaults = Options::new(now);
+    let quick_repair = std::env::var("QUICK").map_or(defaults.quick_repair, |quick| quick == "1");
     Options {
         quick_repair,
         cache: number("CACHE", defaults.cache),

@@ -17,7 +17,7 @@ struct Store {
 
 impl Store {
     fn new() -> Self {
-        let options = Options { pregrow: 0, min_free: 0, ..Options::default() };
+        let options = Options { pregrow: 0, min_free: 0, ..Options::new(now) };
         Self { dir: tempfile::tempdir().unwrap(), options }
     }
 
@@ -111,7 +111,7 @@ async fn damage_is_told_and_left_alone() {
         let error = Embedded::open(store.dir.path(), store.options.clone()).unwrap_err();
         assert!(matches!(error, OpenError::Damaged { .. }), "{what}: {error}");
         assert!(error.to_string().contains("queue.redb"), "{error}");
-        assert!(fs::metadata(store.file("queue.redb")).unwrap().len() == bytes.len() as u64, "{what}");
+        assert!(fs::read(store.file("queue.redb")).unwrap() == bytes, "{what}: the file was changed");
     };
     check("empty", Vec::new());
     check("foreign", b"SQLite format 3\0".repeat(1000));
@@ -121,6 +121,15 @@ async fn damage_is_told_and_left_alone() {
     let mut header = whole.clone();
     header[..64].iter_mut().for_each(|octet| *octet ^= 0x55);
     check("header", header);
+    // A row that redb finds in order, and the store does not.
+    fs::write(store.file("queue.redb"), &whole).unwrap();
+    {
+        let db = redb::Database::open(store.file("queue.redb")).unwrap();
+        let txn = db.begin_write().unwrap();
+        txn.open_table(redb::TableDefinition::<u64, &[u8]>::new("message")).unwrap().insert(7, &b"row"[..]).unwrap();
+        txn.commit().unwrap();
+    }
+    check("row", fs::read(store.file("queue.redb")).unwrap());
     fs::write(store.file("queue.redb"), &whole).unwrap();
     assert_eq!(store.open().stats().messages, 50);
 }
@@ -130,20 +139,30 @@ async fn flipped_bits_are_never_taken_for_mail() {
     let store = Store::filled(20).await;
     let whole = fs::read(store.file("queue.redb")).unwrap();
     let mut rng = fastrand::Rng::with_seed(11);
+    let (mut refused, mut reported) = (0, 0);
     for _ in 0..60 {
         let mut bytes = whole.clone();
         let at = rng.usize(..bytes.len());
         bytes[at] ^= 1 << rng.u8(..8);
         fs::write(store.file("queue.redb"), &bytes).unwrap();
-        let Ok(spool) = Embedded::open(store.dir.path(), store.options.clone()) else { continue };
+        let Ok(spool) = Embedded::open(store.dir.path(), store.options.clone()) else {
+            assert!(fs::read(store.file("queue.redb")).unwrap() == bytes, "octet {at}: refused and changed");
+            refused += 1;
+            continue;
+        };
         for leased in lease(&spool, "a.example", T0).await {
             assert_eq!(leased.message.envelope, message(&["a.example"]).envelope);
-            let Ok(source) = spool.open(leased.message.id).await else { continue };
-            if let Ok(bytes) = source.read(0, 100_000).await {
-                assert!((0..20).any(|n| whole_is(&bytes, n)), "octet {at}");
+            let Ok(source) = spool.open(leased.message.id).await else {
+                reported += 1;
+                continue;
+            };
+            match source.read(0, 100_000).await {
+                Ok(bytes) => assert!((0..20).any(|n| whole_is(&bytes, n)), "octet {at}"),
+                Err(_) => reported += 1,
             }
         }
     }
+    assert!(refused + reported > 0, "no flip was in anything that counts");
 }
 
 fn whole_is(bytes: &[u8], salt: u64) -> bool {
@@ -161,6 +180,84 @@ async fn a_full_disk_stops_intake_but_not_delivery() {
         assert!(spool.settle(settlement(&leased, &Settle::Done)).await.unwrap());
     }
     assert_eq!(spool.stats().messages, 0);
+}
+
+#[tokio::test]
+async fn an_audit_counts_and_changes_nothing() {
+    let store = Store::filled(2).await;
+    let before = fs::read(store.file("queue.redb")).unwrap();
+    let rows = postern::spool::embedded::audit(store.dir.path()).unwrap();
+    assert_eq!(rows, [("message", 2), ("content", 2)]);
+    assert!(fs::read(store.file("queue.redb")).unwrap() == before);
+}
+
+#[tokio::test]
+async fn a_dsn_is_queued_on_a_full_disk() {
+    let mut store = Store::filled(1).await;
+    store.options.min_free = u64::MAX;
+    let spool = store.open();
+    let leased = lease(&spool, "a.example", T0).await.remove(0);
+    let mut bounced = settlement(&leased, &Settle::Done);
+    for len in [2000, 400_000] {
+        let mut dsn = spool.begin_own().await.unwrap();
+        dsn.write(pattern(len, 1)).await.unwrap();
+        bounced.emit.push((dsn.seal().await.unwrap(), message(&["sender.example"])));
+    }
+    assert!(spool.settle(bounced).await.unwrap());
+    assert_eq!(lease(&spool, "sender.example", T0).await.len(), 2);
+    assert!(matches!(spool.begin(None).await, Err(SpoolError::Busy(_))));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_servers_own_drafts_have_a_budget_of_their_own() {
+    let mut store = Store::new();
+    store.options.draft_memory = 1 << 20;
+    let spool = store.open();
+    let mut clients = Vec::new();
+    while let Ok(draft) = spool.begin(None).await {
+        clients.push(draft);
+    }
+    let mut own = Vec::new();
+    while let Ok(draft) = spool.begin_own().await {
+        own.push(draft);
+    }
+    assert_eq!((clients.len(), own.len()), (24, 48));
+    drop((clients, own));
+    assert_eq!(spool.stats().draft_memory, 0);
+}
+
+#[tokio::test]
+async fn content_never_takes_what_is_kept_free() {
+    const MIB: u64 = 1 << 20;
+    static ASKED: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(0);
+    let mut store = Store::new();
+    store.options.min_free = 64 * MIB;
+    store.options.free = |_| {
+        ASKED.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        68 * MIB
+    };
+    let spool = store.open();
+    assert!(matches!(spool.begin(Some(5 * MIB)).await, Err(SpoolError::Busy(_))));
+    let promised = spool.begin(Some(3 * MIB)).await.unwrap();
+    assert!(matches!(spool.begin(Some(2 * MIB)).await, Err(SpoolError::Busy(_))), "it is promised already");
+
+    // What was not declared counts as it comes, whether it is still in memory or not.
+    let mut grows = spool.begin(None).await.unwrap();
+    let (mut taken, chunk) = (0, pattern(100_000, 1));
+    let refused = loop {
+        match grows.write(chunk.clone()).await {
+            Ok(()) => taken += 100_000,
+            Err(error) => break error,
+        }
+        // This disk has as much each time it is asked, whatever was written. Less than two chunks are not counted yet.
+        let most = (MIB + 200_000) * ASKED.load(std::sync::atomic::Ordering::Relaxed);
+        assert!(taken < most, "{taken} octets were taken");
+    };
+    assert!(matches!(refused, SpoolError::Busy(_)), "{refused}");
+    assert!(taken > MIB / 2, "{taken}");
+    assert_eq!(spool.health(), Health::Ok, "only that draft failed");
+    drop((promised, grows));
+    commit(&spool, message(&["a.example"]), &pattern(1000, 1)).await;
 }
 
 #[tokio::test(start_paused = true)]

@@ -20,7 +20,7 @@ const DIR: &str = "POSTERN_TEST_SPOOL";
 const ROUNDS: u64 = 6;
 
 fn open(dir: &Path) -> Embedded {
-    Embedded::open(dir, Options { pregrow: 0, min_free: 0, ..Options::default() }).unwrap()
+    Embedded::open(dir, Options { pregrow: 0, min_free: 0, ..Options::new(now) }).unwrap()
 }
 
 fn body(id: QueueId) -> bytes::Bytes {

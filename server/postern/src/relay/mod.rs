@@ -175,7 +175,7 @@ impl Server {
 }
 
 fn spool_options(config: &Config) -> Options {
-    Options { min_free: config.written.queue.min_free.0, clock: now, ..Options::default() }
+    Options { min_free: config.written.queue.min_free.0, ..Options::new(now) }
 }
 
 /// The listener with as many sessions as there are descriptors for, besides those of outbound connections and files.

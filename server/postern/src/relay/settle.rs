@@ -155,7 +155,7 @@ impl<S: Spool> Settler<S> {
             original: &header,
         };
         let dsn = report.compose();
-        let mut draft = self.spool.begin(None).await?;
+        let mut draft = self.spool.begin_own().await?;
         draft.write(dsn.body).await?;
         let sealed = draft.seal().await?;
         let new = NewMessage {

@@ -299,6 +299,13 @@ pub trait Spool: Clone + Send + Sync + 'static {
     /// [`SpoolError::Busy`] if there is no room for it, [`SpoolError::Poisoned`].
     fn begin(&self, declared: Option<u64>) -> impl Future<Output = Result<Self::Draft, SpoolError>> + Send;
 
+    /// Starts a draft for the server's own small messages (DSNs): exempt from what is kept free of the disk and from
+    /// the clients' memory budget, bounded by a small budget of its own.
+    ///
+    /// # Errors
+    /// [`SpoolError::Busy`] if too many of them are in flight, [`SpoolError::Poisoned`].
+    fn begin_own(&self) -> impl Future<Output = Result<Self::Draft, SpoolError>> + Send;
+
     /// Queues the message; resolves when it is durable. Dropping the future does not take a queued commit back.
     ///
     /// # Errors
@@ -310,7 +317,8 @@ pub trait Spool: Clone + Send + Sync + 'static {
     ) -> impl Future<Output = Result<QueueId, SpoolError>> + Send;
 
     /// The queues with recipients that are due at `now` and not leased or held, and when the next one after `now` is
-    /// due. At most 10,000 queues a call, those longest due first.
+    /// due. At most 10,000 queues a call, those longest due first; if there are more, the next call goes on from there,
+    /// and `next_due` is soon.
     fn ready(&self, now: Timestamp) -> Ready;
 
     /// Resolves once something has become due earlier than the last [`Spool::ready`] knew: a commit, a release, a
@@ -395,7 +403,8 @@ pub trait Spool: Clone + Send + Sync + 'static {
 /// What [`Spool::ready`] found.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Ready {
-    /// Queues with work now, and how many recipients are due in each (counted up to 1,000).
+    /// Queues with work now, and about how many recipients are due in each: at least one, at most 1,000, and never
+    /// more than there are.
     pub queues: Vec<(QueueKey, usize)>,
     /// When to look again if nothing changes before.
     pub next_due: Option<Timestamp>,

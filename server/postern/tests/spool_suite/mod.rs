@@ -17,6 +17,12 @@ use std::time::Duration;
 pub const T0: Timestamp = Timestamp(1_795_428_000_000);
 pub const TTL: Duration = Duration::from_secs(600);
 
+/// Wall time, for ids.
+pub fn now() -> Timestamp {
+    let now = std::time::SystemTime::now().duration_since(std::time::SystemTime::UNIX_EPOCH).unwrap();
+    Timestamp(u64::try_from(now.as_millis()).unwrap())
+}
+
 pub fn later(seconds: u64) -> Timestamp {
     T0.after(Duration::from_secs(seconds))
 }
@@ -128,7 +134,7 @@ macro_rules! conformance {
             commit_reopen_and_read, drafts_leave_nothing, ranges, leases_in_due_order, groups_and_limits,
             fencing, settles_whole_or_not_at_all, defers_and_reopens, release_changes_nothing, holds_and_releases,
             actions_during_an_attempt, deletes, admin_by_filter, ten_thousand_recipients, ready_and_changed,
-            ends_without_traces, large_content_streams);
+            ends_without_traces, large_content_streams, leases_aged_across_queues);
         $crate::conformance!(@ $store, facts: facts_with_mail, values_and_expiry, scans);
     };
     (@ $store:expr, $module:ident: $($check:ident),* $(,)?) => {

@@ -336,7 +336,8 @@ pub async fn ready_and_changed<S: Spool + Facts>(open: impl Fn() -> S) {
     let spool = open();
     assert_eq!(spool.ready(T0), postern::spool::Ready::default());
     commit(&spool, message(&["a.example", "b.example", "a.example"]), &Bytes::new()).await;
-    spool.changed().await;
+    let changed = async || tokio::time::timeout(TTL, spool.changed()).await.unwrap();
+    changed().await;
     commit(&spool, NewMessage { deliver_at: later(30), ..message(&["a.example"]) }, &Bytes::new()).await;
     let ready = spool.ready(T0);
     let mut queues = ready.queues;
@@ -345,13 +346,15 @@ pub async fn ready_and_changed<S: Spool + Facts>(open: impl Fn() -> S) {
     assert_eq!(ready.next_due, Some(later(30)));
     let a = lease(&spool, "a.example", T0).await.remove(0);
     assert_eq!(spool.ready(T0).queues, [(key("b.example"), 1)]);
+    // What was told before is not taken for news.
+    while tokio::time::timeout(Duration::ZERO, spool.changed()).await.is_ok() {}
     spool.settle(settlement(&a, &Settle::Release)).await.unwrap();
-    spool.changed().await;
+    changed().await;
     assert_eq!(spool.ready(T0).queues.len(), 2);
     spool.admin(&Filter::default(), Action::Hold).await.unwrap();
     assert_eq!(spool.ready(later(99)), postern::spool::Ready::default());
     spool.admin(&Filter::default(), Action::Release(later(3))).await.unwrap();
-    spool.changed().await;
+    changed().await;
     assert_eq!(spool.ready(T0).next_due, Some(later(3)));
 }
 
@@ -388,4 +391,35 @@ pub async fn large_content_streams<S: Spool + Facts>(open: impl Fn() -> S) {
         let start = usize::try_from(offset % 65_536).unwrap();
         assert!(!part.is_empty() && chunk[start..start + part.len()] == part[..], "at {offset}");
     }
+}
+
+pub async fn leases_aged_across_queues<S: Spool + Facts>(open: impl Fn() -> S) {
+    let spool = open();
+    let mut ids = Vec::new();
+    for destinations in [&["a.example", "b.example"][..], &["held.example"], &["c.example"], &["a.example"]] {
+        ids.push(commit(&spool, message(destinations), &Bytes::new()).await);
+    }
+    let new = NewMessage { deliver_at: later(30), ..message(&["a.example"]) };
+    let not_due = commit(&spool, new, &Bytes::new()).await;
+    let held = Filter { destination: Some("held.example".to_owned()), ..Filter::default() };
+    spool.admin(&held, Action::Hold).await.unwrap();
+    let b = lease(&spool, "b.example", T0).await.remove(0);
+    let shape = |leased: &[Leased]| {
+        leased
+            .iter()
+            .map(|l| (l.message.id, l.recipients[0].token.recipient.seq.0, l.recipients.len()))
+            .collect::<Vec<_>>()
+    };
+
+    assert!(spool.lease_aged(Timestamp(1), T0, 99, TTL).await.unwrap().is_empty(), "none is as old as that");
+    // By the time in the ids, which is the clock's, not that of the acceptance.
+    let all = now().after(TTL);
+    let first = spool.lease_aged(all, T0, 2, TTL).await.unwrap();
+    assert_eq!(shape(&first), [(ids[0], 1, 1), (ids[2], 1, 1)], "oldest first; neither leased nor held ones");
+    let rest = spool.lease_aged(all, T0, 99, TTL).await.unwrap();
+    assert_eq!(shape(&rest), [(ids[3], 1, 1)], "not the one that is not due");
+    assert_eq!(shape(&spool.lease_aged(all, later(30), 99, TTL).await.unwrap()), [(not_due, 1, 1)]);
+    spool.settle(settlement(&b, &Settle::Release)).await.unwrap();
+    assert_eq!(shape(&spool.lease_aged(all, T0, 99, TTL).await.unwrap()), [(ids[0], 2, 1)]);
+    assert!(!spool.settle(settlement(&first[0], &Settle::Done)).await.unwrap());
 }

@@ -1,10 +1,11 @@
-//! What a store that nobody has open holds, row by row: tests see with it that nothing is left behind.
+//! What a store that nobody has open holds, row by row: tests see with it that nothing is left behind, and a command
+//! that checks a spool is to come. It only reads; a store that was not closed can't be read without being repaired.
 
 use super::store::{CONTENT, LOOSE, MESSAGE, STATE};
-use redb::{Database, ReadableDatabase, ReadableTableMetadata};
+use redb::{ReadOnlyDatabase, ReadableDatabase, ReadableTableMetadata};
 use std::path::Path;
 
-/// The store can't be read, or somebody has it open.
+/// The store can't be read, was not closed, or somebody has it open.
 #[derive(Debug, thiserror::Error)]
 #[error(transparent)]
 pub struct AuditError(#[from] redb::Error);
@@ -14,7 +15,7 @@ pub struct AuditError(#[from] redb::Error);
 /// # Errors
 /// See [`AuditError`].
 pub fn audit(dir: &Path) -> Result<Vec<(&'static str, u64)>, AuditError> {
-    let db = Database::open(dir.join("queue.redb")).map_err(redb::Error::from)?;
+    let db = ReadOnlyDatabase::open(dir.join("queue.redb")).map_err(redb::Error::from)?;
     let read = db.begin_read().map_err(redb::Error::from)?;
     let rows = |count: Result<u64, redb::Error>, name| count.map(|count| (name, count));
     macro_rules! count {

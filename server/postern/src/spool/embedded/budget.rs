@@ -21,9 +21,15 @@ const LEAST: usize = 2 * 1024;
 #[derive(Debug)]
 pub(super) struct Budget {
     bases: Arc<Semaphore>,
-    windows: Arc<Semaphore>,
+    windows: Windows,
     base_total: usize,
     window_total: usize,
+}
+
+/// Where windows come from, and how long a draft waits for one.
+#[derive(Clone, Debug)]
+struct Windows {
+    free: Arc<Semaphore>,
     patience: Duration,
 }
 
@@ -32,6 +38,7 @@ pub(super) struct Budget {
 pub(super) struct Share {
     _base: OwnedSemaphorePermit,
     window: Option<OwnedSemaphorePermit>,
+    windows: Windows,
     base_len: usize,
 }
 
@@ -43,10 +50,9 @@ impl Budget {
         let base_total = total - window_total * WINDOW;
         Self {
             bases: Arc::new(Semaphore::new(base_total)),
-            windows: Arc::new(Semaphore::new(window_total)),
+            windows: Windows { free: Arc::new(Semaphore::new(window_total)), patience },
             base_total,
             window_total,
-            patience,
         }
     }
 
@@ -57,37 +63,40 @@ impl Budget {
         let permits = u32::try_from(base_len).unwrap_or(u32::MAX);
         let base = match Arc::clone(&self.bases).try_acquire_many_owned(permits) {
             Ok(base) => base,
-            Err(_) => self.wait(Arc::clone(&self.bases).acquire_many_owned(permits)).await?,
+            Err(_) => wait(self.windows.patience, Arc::clone(&self.bases).acquire_many_owned(permits)).await?,
         };
-        Ok(Share { _base: base, window: None, base_len })
-    }
-
-    /// Makes room for `len` octets in all; true if they can stay in memory.
-    pub(super) async fn grow(&self, share: &mut Share, len: usize) -> Result<bool, SpoolError> {
-        if share.window.is_none() && len > share.base_len {
-            share.window = Some(match Arc::clone(&self.windows).try_acquire_owned() {
-                Ok(window) => window,
-                Err(_) => self.wait(Arc::clone(&self.windows).acquire_owned()).await?,
-            });
-        }
-        Ok(len <= WINDOW)
-    }
-
-    async fn wait<F>(&self, acquire: F) -> Result<OwnedSemaphorePermit, SpoolError>
-    where
-        F: Future<Output = Result<OwnedSemaphorePermit, tokio::sync::AcquireError>>,
-    {
-        match tokio::time::timeout(self.patience, acquire).await {
-            Ok(Ok(permit)) => Ok(permit),
-            _ => Err(SpoolError::Busy("the memory for content on its way in is taken".to_owned())),
-        }
+        Ok(Share { _base: base, window: None, windows: self.windows.clone(), base_len })
     }
 
     /// Octets given out.
     pub(super) fn used(&self) -> u64 {
         let bases = self.base_total - self.bases.available_permits().min(self.base_total);
-        let windows = self.window_total - self.windows.available_permits().min(self.window_total);
+        let windows = self.window_total - self.windows.free.available_permits().min(self.window_total);
         (bases + windows * WINDOW) as u64
+    }
+}
+
+impl Share {
+    /// Makes room for `len` octets in all; true if they can stay in memory.
+    pub(super) async fn grow(&mut self, len: usize) -> Result<bool, SpoolError> {
+        if self.window.is_none() && len > self.base_len {
+            let Windows { free, patience } = &self.windows;
+            self.window = Some(match Arc::clone(free).try_acquire_owned() {
+                Ok(window) => window,
+                Err(_) => wait(*patience, Arc::clone(free).acquire_owned()).await?,
+            });
+        }
+        Ok(len <= WINDOW)
+    }
+}
+
+async fn wait<F>(patience: Duration, acquire: F) -> Result<OwnedSemaphorePermit, SpoolError>
+where
+    F: Future<Output = Result<OwnedSemaphorePermit, tokio::sync::AcquireError>>,
+{
+    match tokio::time::timeout(patience, acquire).await {
+        Ok(Ok(permit)) => Ok(permit),
+        _ => Err(SpoolError::Busy("the memory for content on its way in is taken".to_owned())),
     }
 }
 
@@ -103,9 +112,9 @@ mod tests {
             shares.push(budget.begin(Some(256 * 1024)).await.unwrap());
         }
         assert!(matches!(budget.begin(None).await, Err(SpoolError::Busy(_))));
-        assert!(!budget.grow(&mut shares[0], 10 << 20).await.unwrap());
-        assert!(budget.grow(&mut shares[0], 10).await.unwrap());
-        assert!(matches!(budget.grow(&mut shares[1], 300 << 10).await, Err(SpoolError::Busy(_))));
+        assert!(!shares[0].grow(10 << 20).await.unwrap());
+        assert!(shares[0].grow(10).await.unwrap());
+        assert!(matches!(shares[1].grow(300 << 10).await, Err(SpoolError::Busy(_))));
         assert_eq!(budget.used(), 1024 * 1024);
         let waiting = budget.begin(None);
         let (freed, ()) = tokio::join!(waiting, async { shares.truncate(1) });

@@ -8,6 +8,7 @@ use super::budget::{Share, WINDOW};
 use super::content::Stored;
 use super::record;
 use super::shared::{Shared, lock};
+use super::space::Room;
 use super::store::{BODY, CHUNK};
 use super::writer::{ChunkOp, Op};
 use crate::spool::{Draft, SealedDraft, SpoolError};
@@ -30,8 +31,11 @@ pub struct EmbeddedDraft {
     handle: Handle,
     id: QueueId,
     share: Share,
+    room: Room,
     body: Body,
     declared: usize,
+    /// A write failed or was dropped: octets are missing.
+    broken: bool,
 }
 
 #[derive(Debug)]
@@ -60,6 +64,8 @@ pub struct EmbeddedSealed {
     pub(super) id: QueueId,
     pub(super) body: SealedBody,
     pub(super) share: Share,
+    /// On the disk, for what is not written yet.
+    pub(super) room: Room,
 }
 
 #[derive(Debug)]
@@ -94,9 +100,17 @@ impl Drop for Streamed {
 }
 
 impl EmbeddedDraft {
-    pub(super) fn new(handle: Handle, id: QueueId, share: Share, declared: Option<u64>) -> Self {
+    pub(super) fn new(handle: Handle, id: QueueId, share: Share, room: Room, declared: Option<u64>) -> Self {
         let declared = declared.and_then(|len| usize::try_from(len).ok()).unwrap_or(0).min(WINDOW);
-        Self { handle, id, share, body: Body::Memory { first: Bytes::new(), joined: Vec::new() }, declared }
+        Self {
+            handle,
+            id,
+            share,
+            room,
+            body: Body::Memory { first: Bytes::new(), joined: Vec::new() },
+            declared,
+            broken: false,
+        }
     }
 
     fn len(&self) -> usize {
@@ -134,12 +148,52 @@ impl Draft for EmbeddedDraft {
     }
 
     async fn write(&mut self, chunk: Bytes) -> Result<(), SpoolError> {
+        self.usable()?;
+        self.broken = true;
+        self.append(chunk).await?;
+        self.broken = false;
+        Ok(())
+    }
+
+    async fn seal(self) -> Result<EmbeddedSealed, SpoolError> {
+        self.usable()?;
+        let Self { handle, id, share, mut room, body, .. } = self;
+        let body = match body {
+            Body::Memory { first, joined } => SealedBody::Memory(join(first, joined)),
+            Body::Streamed(mut stream) => {
+                if !stream.partial.is_empty() {
+                    let last = stream.partial.split().freeze();
+                    stream.send(&handle, id, &mut room, last).await?;
+                }
+                // All permits are back: all chunks are in the store, where readers see them.
+                let all = stream.in_flight.acquire_many(IN_FLIGHT).await;
+                drop(all);
+                handle.shared.check()?;
+                SealedBody::Streamed { chunks: stream.chunks, len: stream.len }
+            }
+        };
+        Ok(EmbeddedSealed { id, body, share, room })
+    }
+}
+
+impl EmbeddedDraft {
+    fn usable(&self) -> Result<(), SpoolError> {
         self.handle.shared.check()?;
+        if self.broken {
+            return Err(SpoolError::Invalid("content of which a write failed or was given up".to_owned()));
+        }
+        Ok(())
+    }
+
+    async fn append(&mut self, chunk: Bytes) -> Result<(), SpoolError> {
         if chunk.is_empty() {
             return Ok(());
         }
         let len = self.len().saturating_add(chunk.len());
-        if matches!(self.body, Body::Memory { .. }) && !self.handle.shared.budget.grow(&mut self.share, len).await? {
+        if matches!(self.body, Body::Memory { .. }) {
+            self.room.need(len as u64)?;
+        }
+        if matches!(self.body, Body::Memory { .. }) && !self.share.grow(len).await? {
             let before = self.start_stream();
             self.write_stream(before).await?;
         }
@@ -158,40 +212,18 @@ impl Draft for EmbeddedDraft {
         Ok(())
     }
 
-    async fn seal(self) -> Result<EmbeddedSealed, SpoolError> {
-        self.handle.shared.check()?;
-        let Self { handle, id, share, body, .. } = self;
-        let body = match body {
-            Body::Memory { first, joined } => SealedBody::Memory(join(first, joined)),
-            Body::Streamed(mut stream) => {
-                if !stream.partial.is_empty() {
-                    let last = stream.partial.split().freeze();
-                    stream.send(&handle, id, last).await?;
-                }
-                // All permits are back: all chunks are in the store, where readers see them.
-                let all = stream.in_flight.acquire_many(IN_FLIGHT).await;
-                drop(all);
-                handle.shared.check()?;
-                SealedBody::Streamed { chunks: stream.chunks, len: stream.len }
-            }
-        };
-        Ok(EmbeddedSealed { id, body, share })
-    }
-}
-
-impl EmbeddedDraft {
     async fn write_stream(&mut self, mut data: Bytes) -> Result<(), SpoolError> {
         let Body::Streamed(stream) = &mut self.body else { return Ok(()) };
         while !data.is_empty() {
             let piece = data.split_to(data.len().min(CHUNK - stream.partial.len()));
             if stream.partial.is_empty() && piece.len() == CHUNK {
-                stream.send(&self.handle, self.id, piece).await?;
+                stream.send(&self.handle, self.id, &mut self.room, piece).await?;
                 continue;
             }
             stream.partial.extend_from_slice(&piece);
             if stream.partial.len() == CHUNK {
                 let full = stream.partial.split().freeze();
-                stream.send(&self.handle, self.id, full).await?;
+                stream.send(&self.handle, self.id, &mut self.room, full).await?;
             }
         }
         Ok(())
@@ -199,14 +231,17 @@ impl EmbeddedDraft {
 }
 
 impl Stream {
-    async fn send(&mut self, handle: &Handle, id: QueueId, data: Bytes) -> Result<(), SpoolError> {
+    async fn send(&mut self, handle: &Handle, id: QueueId, room: &mut Room, data: Bytes) -> Result<(), SpoolError> {
         let permit = Arc::clone(&self.in_flight).acquire_owned().await.map_err(|_| handle.shared.failure())?;
+        let len = data.len() as u64;
+        room.need(len)?;
+        let room = room.split(len);
         let number = self.number;
         self.number = number.checked_add(1).ok_or_else(|| SpoolError::Invalid("content is too long".to_owned()))?;
-        self.len += data.len() as u64;
+        self.len += len;
         let crc = record::chunk_crc(id.0, number, [&data, &[]]);
         let ended = Arc::clone(&self.chunks.ended);
-        handle.send(Op::Chunk(ChunkOp { id: id.0, number, crc, data, ended, _permit: permit })).await
+        handle.send(Op::Chunk(ChunkOp { id: id.0, number, crc, data, ended, room, _permit: permit })).await
     }
 }
 

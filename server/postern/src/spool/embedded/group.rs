@@ -157,7 +157,8 @@ impl Group {
 
     /// It is durable: the index follows, then everybody is told.
     pub(super) fn finish(self, shared: &Shared) {
-        let Self { chunks, mut commits, mut settles, facts, .. } = self;
+        let Self { mut chunks, mut commits, mut settles, facts, .. } = self;
+        chunks.iter_mut().for_each(|chunk| chunk.room.spend());
         drop(chunks);
         let news = {
             let mut index = shared.index();
@@ -195,6 +196,7 @@ impl Group {
 
 fn arrive(index: &mut Index, incoming: &mut Incoming) {
     index.insert(&incoming.arrival);
+    incoming.room.spend();
     if let Some(hot) = incoming.hot.take() {
         index.add_hot(hot);
     }

@@ -7,7 +7,7 @@
 use super::hot::{Hot, HotMessage};
 use super::queues::Queues;
 use super::states::Fate;
-use super::store::Extent;
+use super::store::{Extent, MAX_DIRECT};
 use crate::spool::{Action, Filter, LeaseToken, LeasedRecipient, Ready, State};
 use postern_core::mail::{QueueId, RecipientId, Seq};
 use postern_core::route::QueueKey;
@@ -33,10 +33,11 @@ pub(super) struct Slot {
     flags: u8,
 }
 
-/// The content is in one chunk.
-const SINGLE: u8 = 1;
 /// There is a page of states.
-const STATES: u8 = 2;
+const STATES: u8 = 1 << 7;
+/// The other bits: [`Extent::chunks`].
+const CHUNKS: u8 = MAX_DIRECT;
+const _: () = assert!(STATES & CHUNKS == 0 && CHUNKS.count_ones() == CHUNKS.trailing_ones());
 
 #[derive(Debug)]
 enum Entry {
@@ -86,7 +87,7 @@ impl Entry {
             Self::One(slot) => (slot.flags, 1),
             Self::Many(many) => (many.flags, u32::try_from(many.slots.len()).unwrap_or(u32::MAX)),
         };
-        Extent { single: flags & SINGLE != 0, states: flags & STATES != 0, recipients }
+        Extent { chunks: flags & CHUNKS, states: flags & STATES != 0, recipients }
     }
 }
 
@@ -103,7 +104,8 @@ struct Lease {
 pub(super) struct Arrival {
     pub id: u64,
     pub due: u64,
-    pub single: bool,
+    /// As in [`Extent`].
+    pub chunks: u8,
     pub recipients: u32,
     pub queues: Vec<QueueKey>,
     /// Index into `queues` by recipient; empty if there is only one.
@@ -159,7 +161,7 @@ impl Index {
 
     /// A message is durable: its recipients wait.
     pub(super) fn insert(&mut self, arrival: &Arrival) {
-        let flags = if arrival.single { SINGLE } else { 0 };
+        let flags = arrival.chunks & CHUNKS;
         let slot = |queue| Slot { due: arrival.due, queue, attempts: 0, state: SlotState::Pending, flags };
         let entry = if arrival.recipients == 1 {
             let queue = self.queues.join(&arrival.queues[0], 1);

@@ -6,7 +6,7 @@ use super::facts;
 use super::hot::HotMessage;
 use super::index::Arrival;
 use super::record;
-use super::store::{CHUNK, NewRow};
+use super::store::{NewRow, direct_chunks};
 use super::writer::Incoming;
 use crate::spool::{NewMessage, SpoolError, StoredMessage};
 use bytes::Bytes;
@@ -22,7 +22,7 @@ pub(super) fn prepare(draft: EmbeddedSealed, mut message: NewMessage) -> Result<
         return Err(SpoolError::Invalid(format!("{recipients} recipients in {} queues", message.queues.len())));
     }
     let recipients = u32::try_from(recipients).map_err(|_| SpoolError::Invalid("too many recipients".to_owned()))?;
-    let EmbeddedSealed { id, body, share } = draft;
+    let EmbeddedSealed { id, body, share, room } = draft;
     let (body, streamed, streamed_len) = match body {
         SealedBody::Memory(body) => (body, None, 0),
         SealedBody::Streamed { chunks, len } => (Bytes::new(), Some(chunks), len),
@@ -34,8 +34,8 @@ pub(super) fn prepare(draft: EmbeddedSealed, mut message: NewMessage) -> Result<
     let row = record::encode_message(id, &message, &queues, &queue_of, len, streamed.is_some());
     let header_len = message.header.len() as u64;
     let new = NewRow::new(id.0, row, message.header.clone(), body.clone(), streamed.is_some());
-    let single = streamed.is_none() && len <= CHUNK as u64;
-    let arrival = Arrival { id: id.0, due: message.deliver_at.0, single, recipients, queues, queue_of };
+    let chunks = direct_chunks(len, streamed.is_some());
+    let arrival = Arrival { id: id.0, due: message.deliver_at.0, chunks, recipients, queues, queue_of };
     let content = streamed.is_none().then(|| (message.header.clone(), body));
     let hot = (message.deliver_at.since(message.accepted) < SOON).then(|| HotMessage {
         message: Arc::new(StoredMessage {
@@ -50,5 +50,5 @@ pub(super) fn prepare(draft: EmbeddedSealed, mut message: NewMessage) -> Result<
         }),
         content,
     });
-    Ok(Incoming { new, arrival, hot, facts, streamed, _share: share })
+    Ok(Incoming { new, arrival, hot, facts, streamed, _share: share, room })
 }

@@ -8,8 +8,9 @@
 //! # Limits
 //! * One process (`LOCK`). Leases end with the process, so `ttl` counts for nothing.
 //! * After any failed write the store is poisoned and the process should end: see [`Embedded::poisoned`]. That a full
-//!   disk does this is avoided by [`Options::min_free`]: below it no draft is begun, while settlements, which free
-//!   space, go on. Only if the disk is filled beyond that by others is it a failed write like any other.
+//!   disk does this is avoided by [`Options::min_free`]: content is taken only as long as that much is left (see
+//!   `space`), while settlements, which free space, go on. Only if the disk is filled beyond that by others is it a
+//!   failed write like any other.
 //! * An admin action on many recipients is several transactions of some thousands each.
 //! * Content of up to 256 KiB is in memory until its commit; see `budget` for the bounds.
 
@@ -24,11 +25,13 @@ mod hot;
 mod index;
 mod intake;
 mod open;
+mod overlay;
 mod queues;
 mod reader;
 mod record;
 mod settle;
 mod shared;
+mod space;
 mod states;
 mod store;
 #[cfg(test)]
@@ -53,7 +56,7 @@ use shared::{Shared, lock};
 use std::path::Path;
 use std::sync::Arc;
 use std::thread::JoinHandle;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 use writer::{CommitOp, Op, Writer};
 
@@ -65,8 +68,11 @@ const QUEUED_OPS: usize = 1024;
 pub struct Options {
     /// Number of this node, in every id that it makes.
     pub node: u16,
-    /// Octets that are kept free on the disk: below it no draft is begun.
+    /// Octets that are kept free on the disk: no content is taken that would leave less. Where the system can't be
+    /// asked (not Unix) it limits nothing.
     pub min_free: u64,
+    /// Asks the system how many octets the disk of a directory has left.
+    pub free: fn(&Path) -> u64,
     /// Octets of redb's page cache.
     pub cache: usize,
     /// Octets of content that may be in memory before its commit.
@@ -83,25 +89,23 @@ pub struct Options {
     pub clock: fn() -> Timestamp,
 }
 
-impl Default for Options {
-    fn default() -> Self {
+impl Options {
+    /// The usual set-up, with ids made by `clock`.
+    #[must_use]
+    pub fn new(clock: fn() -> Timestamp) -> Self {
         Self {
             node: 0,
             min_free: 256 * 1024 * 1024,
+            free: space::free_octets,
             cache: 16 * 1024 * 1024,
             draft_memory: 64 * 1024 * 1024,
             hot: 16 * 1024 * 1024,
             patience: Duration::from_secs(30),
             pregrow: 32 * 1024 * 1024,
             quick_repair: true,
-            clock: system_clock,
+            clock,
         }
     }
-}
-
-fn system_clock() -> Timestamp {
-    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    Timestamp(u64::try_from(now.as_millis()).unwrap_or(u64::MAX))
 }
 
 /// The embedded engine; clones share one store.
@@ -211,12 +215,18 @@ impl Spool for Embedded {
     async fn begin(&self, declared: Option<u64>) -> Result<EmbeddedDraft, SpoolError> {
         let shared = self.shared();
         shared.check()?;
-        if let Some(why) = shared.full() {
-            return Err(SpoolError::Busy(why));
-        }
+        let room = shared.space.reserve(declared.unwrap_or(0))?;
         let share = shared.budget.begin(declared).await?;
         let id = lock(&shared.ids).next((shared.options.clock)());
-        Ok(EmbeddedDraft::new(self.handle.clone(), id, share, declared))
+        Ok(EmbeddedDraft::new(self.handle.clone(), id, share, room, declared))
+    }
+
+    async fn begin_own(&self) -> Result<EmbeddedDraft, SpoolError> {
+        let shared = self.shared();
+        shared.check()?;
+        let share = shared.own_budget.begin(None).await?;
+        let id = lock(&shared.ids).next((shared.options.clock)());
+        Ok(EmbeddedDraft::new(self.handle.clone(), id, share, shared.space.own(), None))
     }
 
     async fn commit(&self, draft: EmbeddedSealed, message: NewMessage) -> Result<QueueId, SpoolError> {
@@ -308,6 +318,11 @@ impl Spool for Embedded {
 
     fn stats(&self) -> Stats {
         let (messages, recipients, in_attempt) = self.shared().index().counts();
-        Stats { messages, recipients, in_attempt, draft_memory: self.shared().budget.used() }
+        Stats {
+            messages,
+            recipients,
+            in_attempt,
+            draft_memory: self.shared().budget.used() + self.shared().own_budget.used(),
+        }
     }
 }

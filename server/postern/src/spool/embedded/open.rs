@@ -10,6 +10,7 @@
 use super::Options;
 use super::content::guarded;
 use super::index::{Arrival, Index};
+use super::overlay::Overlay;
 use super::record::{self, Damaged};
 use super::shared::Shared;
 use super::states::{Fate, PAGE, Page};
@@ -22,6 +23,7 @@ use redb::{ReadableDatabase, ReadableTable, StorageBackend};
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 const LOCK: &str = "LOCK";
 const STORE: &str = "STORE";
@@ -108,7 +110,10 @@ pub(super) fn open(dir: &Path, options: Options) -> Result<Opened, OpenError> {
         return Err(damaged("empty"));
     }
     let file = at(&path, OpenOptions::new().read(true).write(true).open(&path))?;
-    let backend = FileBackend::new(file).map_err(|error| damaged(&error.to_string()))?;
+    let backend = FileBackend::new(file).map_err(|error| match error {
+        redb::DatabaseError::DatabaseAlreadyOpen => OpenError::Locked(path.clone()),
+        error => damaged(&error.to_string()),
+    })?;
     let opened = load(&path, backend, options, Some((dir.to_owned(), lock)))?;
     if exists(&marker)?.is_none() {
         at(&marker, write_marker(dir, &marker))?;
@@ -116,7 +121,9 @@ pub(super) fn open(dir: &Path, options: Options) -> Result<Opened, OpenError> {
     Ok(opened)
 }
 
-/// Opens the store in `backend`, which must have one.
+/// Opens the store in `backend`, which must have one. All of it that is read at all is read first with the writes of
+/// redb's repair kept in memory: what is refused was not touched. The index is built from that, since what the repair
+/// does to the file afterwards is the same.
 pub(super) fn load(
     path: &Path,
     backend: impl StorageBackend,
@@ -124,15 +131,9 @@ pub(super) fn load(
     home: Option<(PathBuf, File)>,
 ) -> Result<Opened, OpenError> {
     let damaged = |error: redb::Error| OpenError::Damaged { path: path.to_owned(), what: error.to_string() };
-    let cache = options.cache;
-    let db = guarded(|| Ok(redb::Builder::new().set_cache_size(cache).create_with_backend(backend)?));
-    let db = match db {
-        // What has no number comes from redb, and is about what it read.
-        Err(redb::Error::Io(source)) if source.raw_os_error().is_some() => {
-            return Err(OpenError::Io { path: path.to_owned(), source });
-        }
-        other => other.map_err(damaged)?,
-    };
+    let backend = Arc::new(backend);
+    let overlay = at(path, Overlay::new(Arc::clone(&backend)))?;
+    let db = database(path, overlay, &options)?;
     let meta = guarded(|| {
         let meta = db.begin_read()?.open_table(META)?;
         Ok((meta.get(META_FORMAT)?.map(|row| row.value()), meta.get(META_CEILING)?.map_or(0, |row| row.value())))
@@ -145,10 +146,26 @@ pub(super) fn load(
     }
     let mut index = Index::new(options.hot);
     let loaded = guarded(|| Loaded::read(&db, &mut index)).map_err(damaged)?;
+    drop(db);
+    let backend = Arc::into_inner(backend)
+        .ok_or_else(|| OpenError::Io { path: path.to_owned(), source: io::Error::other("it is still being read") })?;
+    let db = database(path, backend, &options)?;
     let mut sweeps = loaded.loose;
     sweeps.extend(finish(&db, &loaded.finished).map_err(|error| damaged(redb::Error::Corrupted(error.to_string())))?);
     let last = ceiling.max(loaded.last);
     Ok(Opened { shared: Shared::new(db, index, last, options, home), ceiling, sweeps })
+}
+
+fn database(path: &Path, backend: impl StorageBackend, options: &Options) -> Result<redb::Database, OpenError> {
+    let path = path.to_owned();
+    guarded(|| Ok(redb::Builder::new().set_cache_size(options.cache).create_with_backend(backend)?)).map_err(|error| {
+        match error {
+            redb::Error::DatabaseAlreadyOpen => OpenError::Locked(path),
+            // What has no number comes from redb, and is about what it read.
+            redb::Error::Io(source) if source.raw_os_error().is_some() => OpenError::Io { path, source },
+            error => OpenError::Damaged { path, what: error.to_string() },
+        }
+    })
 }
 
 /// What a scan of the store found besides the index.
@@ -170,7 +187,7 @@ impl Loaded {
             index.insert(&Arrival {
                 id,
                 due: head.due,
-                single: !head.streamed && head.len <= CHUNK as u64,
+                chunks: store::direct_chunks(head.len, head.streamed),
                 recipients: head.recipients,
                 queues: head.queues,
                 queue_of: head.queue_of,
@@ -294,18 +311,16 @@ fn private() -> OpenOptions {
     options
 }
 
-/// Makes the directory (and what is above it) for the owner alone, and makes its entry durable.
+/// Makes the directory (and what is above it) for the owner alone, and makes the entry of each one durable.
 fn make_dir(dir: &Path) -> io::Result<()> {
     if dir.is_dir() {
         return Ok(());
     }
+    let above = dir.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    make_dir(above)?;
     let mut builder = fs::DirBuilder::new();
-    builder.recursive(true);
     #[cfg(unix)]
     std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
     builder.create(dir)?;
-    match dir.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => sync_dir(parent),
-        _ => sync_dir(Path::new(".")),
-    }
+    sync_dir(above)
 }

@@ -12,8 +12,11 @@ use std::ops::Bound;
 
 /// Most queues that one look at what is ready gives.
 const MAX_QUEUES: usize = 10_000;
-/// How far recipients are counted.
+/// How far recipients are counted, where that costs nothing and where they have to be walked through.
 const MAX_COUNT: usize = 1_000;
+const MAX_WALK: usize = 100;
+/// When to look again if there was more: not at once, since the queues seen may all be resting.
+const LOOK_AGAIN_MS: u64 = 100;
 
 /// A pending recipient in its queue's order: due time, message, sequence number.
 pub(super) type Waiting = (u64, u64, u32);
@@ -34,6 +37,8 @@ pub(super) struct Queues {
     free: Vec<u32>,
     /// When the first recipient of each queue is due.
     order: BTreeSet<(u64, u32)>,
+    /// The last queue that was given, if there were more.
+    cursor: Option<(u64, u32)>,
 }
 
 impl Queues {
@@ -118,18 +123,21 @@ impl Queues {
         groups
     }
 
-    /// What is due at `now`, and when the next one after it is.
-    pub(super) fn ready(&self, now: Timestamp) -> Ready {
+    /// What is due at `now`, and when the next one after it is. If it was not all last time, it goes on from there, so
+    /// that queues that nobody can serve do not hide others.
+    pub(super) fn ready(&mut self, now: Timestamp) -> Ready {
         let mut ready = Ready::default();
-        let mut next = u64::MAX;
-        for &(due, queue) in &self.order {
-            if due > now.0 {
-                next = next.min(due);
-                break;
-            }
+        let ends = (now.0, u32::MAX);
+        let later = self.order.range((Bound::Excluded(ends), Bound::Unbounded)).next();
+        let mut next = later.map_or(u64::MAX, |(due, _)| *due);
+        let from = self.cursor.take().unwrap_or(ends).min(ends);
+        let behind = self.order.range((Bound::Excluded(from), Bound::Included(ends)));
+        for &(first, queue) in behind.chain(self.order.range(..=from)) {
             if ready.queues.len() == MAX_QUEUES {
+                next = now.0.saturating_add(LOOK_AGAIN_MS);
                 break;
             }
+            self.cursor = Some((first, queue));
             let Queue { key, waiting, .. } = &self.list[queue as usize];
             let later = (now.0, u64::MAX, u32::MAX);
             let due = if waiting.last().is_some_and(|last| *last <= later) {
@@ -138,9 +146,12 @@ impl Queues {
                 if let Some(&(due, ..)) = waiting.range((Bound::Excluded(later), Bound::Unbounded)).next() {
                     next = next.min(due);
                 }
-                waiting.range(..=later).take(MAX_COUNT).count()
+                waiting.range(..=later).take(MAX_WALK).count()
             };
             ready.queues.push((key.clone(), due));
+        }
+        if ready.queues.len() < MAX_QUEUES {
+            self.cursor = None;
         }
         ready.next_due = (next != u64::MAX).then_some(Timestamp(next));
         ready
@@ -185,6 +196,27 @@ mod tests {
         assert_eq!(queues.due(q, 8, 3, 1), [(2, vec![1]), (1, vec![1]), (3, vec![1])]);
         assert_eq!(queues.due(q, 3, 9, 9), []);
         assert_eq!(queues.due(q, 8, 0, 9), []);
+    }
+
+    #[test]
+    fn what_was_cut_off_comes_first_next_time() {
+        let mut queues = Queues::default();
+        let all = u64::try_from(MAX_QUEUES).unwrap() + 3;
+        for n in 0..all {
+            let queue = queues.join(&key(&n.to_string()), 1);
+            queues.insert(queue, (n, n, 1));
+        }
+        let now = Timestamp(all);
+        let first = queues.ready(now);
+        assert_eq!((first.queues.len(), &first.queues[0].0), (MAX_QUEUES, &key("0")));
+        assert_eq!(first.next_due, Some(Timestamp(now.0 + LOOK_AGAIN_MS)));
+        let second = queues.ready(now);
+        let names: Vec<_> = second.queues.iter().take(4).map(|(key, _)| key.clone()).collect();
+        let expected = [MAX_QUEUES, MAX_QUEUES + 1, MAX_QUEUES + 2, 0].map(|n| key(&n.to_string()));
+        assert_eq!((second.queues.len(), &names[..]), (MAX_QUEUES, &expected[..]));
+        assert!(second.next_due.is_some());
+        let few = queues.ready(Timestamp(4));
+        assert_eq!((few.queues.len(), few.next_due), (5, Some(Timestamp(5))));
     }
 
     #[test]

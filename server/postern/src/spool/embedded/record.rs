@@ -282,7 +282,7 @@ pub(super) fn chunk_crc(id: u64, number: u32, parts: [&[u8]; 2]) -> u32 {
     crc.finalize()
 }
 
-/// A fact's value: CRC, expiry (0 is never), octets.
+/// A fact's value: CRC, expiry (the greatest number is never), octets.
 pub(super) fn encode_fact(key: &[u8], value: &[u8], expires: Option<Timestamp>) -> Vec<u8> {
     let expires = expires.map_or(u64::MAX, |at| at.0).to_le_bytes();
     let mut crc = seed(&[key]);
@@ -385,6 +385,19 @@ mod tests {
             flipped[at] ^= 1;
             assert!(decode_message(id, &flipped).is_err() && decode_head(id, &flipped).is_err(), "octet {at}");
         }
+    }
+
+    #[test]
+    fn format_1_stays_as_it_is() {
+        let new = message();
+        let (keys, of) = distinct(&new.queues);
+        let hex = |bytes: &[u8]| bytes.iter().map(|octet| format!("{octet:02x}")).collect::<String>();
+        assert_eq!(
+            hex(&encode_message(QueueId(9), &new, &keys, &of, 100, true)),
+            "2a307b648a0507061864f5846764656661756c746b6f6e652e6578616d706c656764656661756c746b74776f2e6578616d706c658300010003846b6140622e6578616d706c6583816d78406f6e652e6578616d706c65816d794074776f2e6578616d706c65816d7a406f6e652e6578616d706c65f5f4846173616c685b3a3a315d3a32356175"
+        );
+        assert_eq!(hex(&encode_fact(b"k", b"v", Some(Timestamp(4)))), "f412072e040000000000000076");
+        assert_eq!(hex(&chunk_crc(1, 2, [b"a", b"b"]).to_le_bytes()), "286326de");
     }
 
     #[test]

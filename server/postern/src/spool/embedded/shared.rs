@@ -4,18 +4,18 @@
 use super::Options;
 use super::budget::Budget;
 use super::index::Index;
+use super::space::Space;
 use super::writer::Op;
 use crate::spool::{Health, LeaseToken, SpoolError};
 use postern_core::mail::{IdGenerator, QueueId};
 use std::fs::File;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
-use std::time::{Duration, Instant};
 use tokio::sync::mpsc::WeakSender;
 use tokio::sync::{Notify, watch};
 
-/// How long an answer about free space is good for.
-const SPACE_AGE: Duration = Duration::from_secs(1);
+/// Memory for the server's own messages on their way in: 48 DSNs of usual size, two large ones.
+const OWN_MEMORY: usize = 2 * 1024 * 1024;
 
 #[derive(Debug)]
 pub(super) struct Shared {
@@ -23,6 +23,9 @@ pub(super) struct Shared {
     pub index: Mutex<Index>,
     pub ids: Mutex<IdGenerator>,
     pub budget: Budget,
+    /// For the server's own messages.
+    pub own_budget: Budget,
+    pub space: Arc<Space>,
     pub options: Options,
     /// For the one who waits for [`crate::spool::Spool::changed`].
     pub news: Notify,
@@ -30,8 +33,6 @@ pub(super) struct Shared {
     broken: watch::Sender<Option<Arc<str>>>,
     pub chores: Mutex<Chores>,
     waker: OnceLock<WeakSender<Op>>,
-    space: Mutex<Option<(Instant, u64)>>,
-    dir: Option<PathBuf>,
     /// Held as long as the database is open: dropped last.
     _lock: Option<File>,
 }
@@ -59,19 +60,22 @@ impl Shared {
             index: Mutex::new(index),
             ids: Mutex::new(IdGenerator::new(options.node, Some(QueueId(last)))),
             budget: Budget::new(options.draft_memory, options.patience),
+            own_budget: Budget::new(OWN_MEMORY, options.patience),
+            space: Arc::new(Space::new(dir, options.min_free, options.free)),
             options,
             news: Notify::new(),
             broken: watch::Sender::new(None),
             chores: Mutex::default(),
             waker: OnceLock::new(),
-            space: Mutex::new(None),
-            dir,
             _lock: lock,
         }
     }
 
     pub(super) fn index(&self) -> MutexGuard<'_, Index> {
-        lock(&self.index)
+        self.index.lock().unwrap_or_else(|poisoned| {
+            self.poison("a holder of the index panicked: it may differ from the disk");
+            poisoned.into_inner()
+        })
     }
 
     pub(super) fn set_waker(&self, ops: WeakSender<Op>) {
@@ -120,41 +124,16 @@ impl Shared {
         }
     }
 
-    /// Why there is no room for another draft, if there is none.
-    pub(super) fn full(&self) -> Option<String> {
-        let dir = self.dir.as_ref()?;
-        let now = Instant::now();
-        let mut space = lock(&self.space);
-        let free = match *space {
-            Some((at, free)) if now.duration_since(at) < SPACE_AGE => free,
-            _ => {
-                let free = free_octets(dir);
-                *space = Some((now, free));
-                free
-            }
-        };
-        let least = self.options.min_free;
-        (free < least).then(|| format!("{free} octets free in {}, at least {least} are kept", dir.display()))
-    }
-
     pub(super) fn health(&self) -> Health {
         match self.check() {
             Err(SpoolError::Poisoned(why)) => Health::Poisoned(why),
-            _ => self.full().map_or(Health::Ok, Health::Full),
+            _ => self.space.full().map_or(Health::Ok, Health::Full),
         }
     }
 }
 
-/// Locks a mutex. A holder that panicked left memory behind that the store does not depend on: the disk is the truth,
-/// and the writer's own panics poison the store.
+/// Locks a mutex. A holder that panicked left memory behind that the store does not depend on; the index, on which it
+/// does, is locked by [`Shared::index`].
 pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// Octets that the file system of `dir` has left. What can't be asked is not held against the mail.
-fn free_octets(dir: &Path) -> u64 {
-    #[cfg(unix)]
-    return rustix::fs::statvfs(dir).map_or(u64::MAX, |stat| stat.f_bavail.saturating_mul(stat.f_frsize));
-    #[cfg(not(unix))]
-    return u64::MAX;
 }

@@ -113,7 +113,11 @@ impl Page {
     }
 
     pub(super) fn from_row(id: u64, page: u32, bytes: &[u8]) -> Result<Self, Damaged> {
-        record::unseal(row_seed(id, page + 1), bytes)
+        let read: Self = record::unseal(row_seed(id, page + 1), bytes)?;
+        if read.states.iter().flatten().any(|state| state.kind > 2) {
+            return Err(Damaged("a recipient in a state that is none"));
+        }
+        Ok(read)
     }
 }
 
@@ -130,6 +134,23 @@ fn cut(text: &str) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_state_of_no_known_kind_is_damage() {
+        let mut page = Page::default();
+        page.set(0, Fate::Held { due: 1, attempts: 1 }, None);
+        page.states[0].as_mut().unwrap().kind = 3;
+        assert!(Page::from_row(1, 0, &page.seal(1, 0)).is_err());
+    }
+
+    #[test]
+    fn format_1_stays_as_it_is() {
+        let mut page = Page::default();
+        page.set(1, Fate::Pending { due: 7, attempts: 2 }, Some("no"));
+        let hex: String = page.seal(1, 0)[4..].iter().map(|octet| format!("{octet:02x}")).collect();
+        assert_eq!(hex, "8282f684010702018162 6e6f".replace(' ', ""));
+        assert_eq!(page.seal(1, 0), page.clone().seal(1, 0));
+    }
 
     #[test]
     fn pages_share_reasons_and_forget_them() {

@@ -21,6 +21,8 @@ use redb::{Durability, ReadableTable, Table, TableDefinition, WriteTransaction};
 pub(super) const CHUNK: usize = 60 * 1024 - 4;
 /// Chunk number of the first body chunk of content that was streamed ahead of its header block.
 pub(super) const BODY: u32 = 1 << 31;
+/// Content of more chunks than this is swept instead of being removed with its message.
+pub(super) const MAX_DIRECT: u8 = 63;
 /// The store's format.
 pub(super) const FORMAT: u64 = 1;
 
@@ -107,11 +109,17 @@ impl NewRow {
 /// How the rows of a message that ends are to be removed.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Extent {
-    /// The content is in chunk 0 alone.
-    pub single: bool,
+    /// The content is in so many chunks from 0 on; 0 if it was streamed or is in more than [`MAX_DIRECT`].
+    pub chunks: u8,
     /// There may be pages of states.
     pub states: bool,
     pub recipients: u32,
+}
+
+/// The chunks of an [`Extent`], for content of `len` octets.
+pub(super) fn direct_chunks(len: u64, streamed: bool) -> u8 {
+    let chunks = len.div_ceil(CHUNK as u64).max(1);
+    u8::try_from(chunks).ok().filter(|chunks| *chunks <= MAX_DIRECT && !streamed).unwrap_or(0)
 }
 
 /// The tables of one write transaction, opened when first used.
@@ -169,12 +177,15 @@ impl<'t> Tables<'t> {
                 state.remove((id, page))?;
             }
         }
-        if extent.single {
-            table!(self, content, CONTENT).remove((id, 0))?;
-        } else {
+        if extent.chunks == 0 {
             table!(self, loose, LOOSE).insert(id, ())?;
+            return Ok(true);
         }
-        Ok(!extent.single)
+        let content = table!(self, content, CONTENT);
+        for number in 0..u32::from(extent.chunks) {
+            content.remove((id, number))?;
+        }
+        Ok(false)
     }
 
     /// Changes recipients' states: place in the message (from 0), state, and a new reason if there is one.
@@ -194,19 +205,18 @@ impl<'t> Tables<'t> {
         Ok(())
     }
 
-    /// Deletes up to `max` chunks that belong to no message. True if that was all.
-    pub(super) fn sweep(&mut self, id: u64, max: usize) -> Result<bool, StoreError> {
+    /// Deletes up to `max` chunks that belong to no message, and says how many; `max` if there may be more.
+    pub(super) fn sweep(&mut self, id: u64, max: usize) -> Result<usize, StoreError> {
         let content = table!(self, content, CONTENT);
         let mut removed = 0;
         for row in content.extract_from_if((id, 0)..=(id, u32::MAX), |_, _| true)?.take(max) {
             row?;
             removed += 1;
         }
-        if removed == max {
-            return Ok(false);
+        if removed < max {
+            table!(self, loose, LOOSE).remove(id)?;
         }
-        table!(self, loose, LOOSE).remove(id)?;
-        Ok(true)
+        Ok(removed)
     }
 
     /// Writes or removes a fact.

@@ -14,6 +14,7 @@ use super::hot::HotMessage;
 use super::index::Arrival;
 use super::settle::SettleOp;
 use super::shared::{Shared, lock};
+use super::space::Room;
 use super::store::{self, NewRow, StoreError, Tables};
 use crate::spool::SpoolError;
 use bytes::Bytes;
@@ -33,6 +34,8 @@ const GROUP_OPS: usize = 2048;
 const DURABLE_EVERY: usize = 8 * 1024 * 1024;
 /// Chunks swept in one transaction.
 const SWEEP: usize = 256;
+/// Transactions for chores when the store is closed. What is left is marked, and done after the next open.
+const CLOSING: usize = 8;
 /// Ids are reserved this far ahead of the newest, so that they never go back across a restart: 10 s.
 const ID_AHEAD: u64 = 10_000 << 22;
 /// Facts looked at for expiry in one transaction, and how long after the last of them it begins again.
@@ -60,6 +63,8 @@ pub(super) struct ChunkOp {
     pub data: Bytes,
     /// The draft was given up.
     pub ended: Arc<AtomicBool>,
+    /// Its octets of the disk.
+    pub room: Room,
     pub _permit: OwnedSemaphorePermit,
 }
 
@@ -72,6 +77,8 @@ pub(super) struct Incoming {
     /// Chunks that become the message's.
     pub streamed: Option<Streamed>,
     pub _share: Share,
+    /// What it takes of the disk besides chunks that are there already.
+    pub room: Room,
 }
 
 #[derive(Debug)]
@@ -99,13 +106,25 @@ impl std::fmt::Debug for Incoming {
     }
 }
 
+impl Incoming {
+    fn weight(&self) -> usize {
+        self.new.weight() + facts_weight(&self.facts)
+    }
+}
+
+fn facts_weight(facts: &[FactRow]) -> usize {
+    facts.iter().map(|fact| 64 + fact.key.len() + fact.value.as_ref().map_or(0, Vec::len)).sum()
+}
+
 impl Op {
     fn weight(&self) -> usize {
         match self {
             Self::Chunk(chunk) => chunk.data.len(),
-            Self::Commit(commit) => commit.incoming.new.weight(),
-            Self::Settle(settle) => 256 + settle.emit.iter().map(|emit| emit.new.weight()).sum::<usize>(),
-            Self::Facts(facts) => facts.facts.len() * 256,
+            Self::Commit(commit) => commit.incoming.weight(),
+            Self::Settle(settle) => {
+                256 + facts_weight(&settle.facts) + settle.emit.iter().map(Incoming::weight).sum::<usize>()
+            }
+            Self::Facts(facts) => facts_weight(&facts.facts),
             Self::Admin(_) | Self::Wake => 0,
         }
     }
@@ -132,8 +151,14 @@ impl Writer {
         Self { shared, ops, sweeps, ceiling, undurable: 0, purge_at, purge_cursor: Vec::new() }
     }
 
-    /// Runs until all handles are gone.
+    /// Runs until all handles are gone. However it ends before that, the store is poisoned.
     pub(super) fn run(mut self) {
+        if catch_unwind(AssertUnwindSafe(|| self.serve())).is_err() {
+            self.shared.poison("the writer panicked");
+        }
+    }
+
+    fn serve(&mut self) {
         let mut next = None;
         loop {
             if next.is_none() {
@@ -153,8 +178,11 @@ impl Writer {
                 self.administer(*op);
             }
         }
-        // The last handle is gone, and with it the last draft: what they left is swept now or at the next open.
-        while self.shared.check().is_ok() && self.has_chores() {
+        // The last handle is gone, and with it the last draft. What they left is little if the store was idle.
+        for _ in 0..CLOSING {
+            if self.shared.check().is_err() || !self.has_chores() {
+                break;
+            }
             self.write(Vec::new());
         }
     }
@@ -216,19 +244,16 @@ impl Writer {
 
     fn transact(&mut self, group: &mut Group) -> Result<(), StoreError> {
         group.prepare(&self.shared.index());
-        let sweep = self.sweeps.front().copied();
-        if group.is_empty() && sweep.is_none() {
+        let sweep = !self.sweeps.is_empty();
+        if group.is_empty() && !sweep {
             return Ok(());
         }
         let streamed = group.chunk_octets();
-        let durable = !group.only_chunks() || sweep.is_some() || self.undurable + streamed >= DURABLE_EVERY;
+        let durable = !group.only_chunks() || sweep || self.undurable + streamed >= DURABLE_EVERY;
         let txn = store::begin(&self.shared.db, durable, self.shared.options.quick_repair)?;
         let mut tables = Tables::new(&txn);
         group.write(&mut tables)?;
-        let swept = match sweep {
-            Some(id) => tables.sweep(id, SWEEP)?,
-            None => false,
-        };
+        let swept = self.sweep(&mut tables)?;
         let ceiling = self.raise_ceiling(&mut tables, group.newest())?;
         if durable {
             self.purge(&mut tables)?;
@@ -238,11 +263,26 @@ impl Writer {
 
         self.undurable = if durable { 0 } else { self.undurable + streamed };
         self.ceiling = ceiling;
-        if swept {
-            self.sweeps.pop_front();
-        }
+        self.sweeps.drain(..swept);
         self.sweeps.extend(group.loose());
         Ok(())
+    }
+
+    /// Deletes chunks that belong to no message. How many ids, the first ones, are done with.
+    fn sweep(&self, tables: &mut Tables<'_>) -> Result<usize, StoreError> {
+        let mut room = SWEEP;
+        for (done, id) in self.sweeps.iter().enumerate() {
+            let removed = tables.sweep(*id, room)?;
+            if removed == room {
+                return Ok(done);
+            }
+            // An id costs something even if it had no chunks.
+            room -= removed.max(1);
+            if room == 0 {
+                return Ok(done + 1);
+            }
+        }
+        Ok(self.sweeps.len())
     }
 
     /// The operations, and what was left to be done.

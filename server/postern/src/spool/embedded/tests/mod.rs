@@ -7,7 +7,9 @@
 mod disk;
 
 use super::open::{initialize, load};
-use super::store::{CONTENT, LOOSE, MESSAGE, STATE};
+use super::shared::Shared;
+use super::store::{self, BODY, CONTENT, LOOSE, MESSAGE, STATE, Tables};
+use super::writer::Writer;
 use super::{Embedded, Options};
 use crate::spool::{
     Action, Draft, Fact, Facts, Filter, Health, NewMessage, Origin, Settle, Settlement, Spool, SpoolError, State,
@@ -17,16 +19,17 @@ use disk::{Disk, Fault};
 use postern_core::mail::{Envelope, QueueId, Recipient, ReversePath};
 use postern_core::route::QueueKey;
 use postern_core::time::Timestamp;
-use redb::{ReadableDatabase, ReadableTable};
+use redb::{ReadableDatabase, ReadableTable, ReadableTableMetadata};
 use std::collections::BTreeSet;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 const T0: Timestamp = Timestamp(1_795_428_000_000);
 const STEPS: usize = 12;
 
 fn options(quick_repair: bool) -> Options {
-    Options { pregrow: 0, quick_repair, cache: 1 << 20, clock: || T0, ..Options::default() }
+    Options { pregrow: 0, quick_repair, cache: 1 << 20, ..Options::new(|| T0) }
 }
 
 fn key(destination: &str) -> QueueKey {
@@ -259,4 +262,116 @@ async fn any_failed_write_or_sync_poisons_and_a_restart_heals() {
             return;
         }
     }
+}
+
+/// Rows of the tables that hold content.
+fn content_rows(shared: &Shared) -> (u64, u64) {
+    let txn = shared.db.begin_read().unwrap();
+    (txn.open_table(CONTENT).unwrap().len().unwrap(), txn.open_table(LOOSE).unwrap().len().unwrap())
+}
+
+#[tokio::test]
+async fn content_in_several_chunks_goes_with_its_settlement() {
+    let spool = open(&Disk::new(empty(true), Fault::None), true);
+    for len in [0, 50_000, 100_000, 250_000] {
+        commit(&spool, len, &["a"]).await.unwrap();
+    }
+    assert_eq!(content_rows(spool.shared()), (1 + 1 + 2 + 5, 0));
+    for _ in 0..4 {
+        settle(&spool, "a", &[], |_| Settle::Done).await.unwrap();
+    }
+    assert_eq!(content_rows(spool.shared()), (0, 0));
+}
+
+/// A store with chunks of so many messages that have ended.
+fn with_loose(messages: u64) -> Disk {
+    let disk = Disk::new(empty(true), Fault::None);
+    let db = redb::Builder::new().create_with_backend(disk.clone()).unwrap();
+    let txn = store::begin(&db, true, true).unwrap();
+    let mut tables = Tables::new(&txn);
+    for id in 1..=messages {
+        for number in BODY..BODY + 2 {
+            tables.put_loose(id, number, 0, b"content").unwrap();
+        }
+    }
+    drop(tables);
+    txn.commit().unwrap();
+    drop(db);
+    disk
+}
+
+#[test]
+fn closing_leaves_most_sweeping_to_the_next_open() {
+    let disk = with_loose(5000);
+    let opened = load(Path::new("disk"), disk, options(true), None).unwrap();
+    let shared = Arc::new(opened.shared);
+    let (ops, queued) = tokio::sync::mpsc::channel(1);
+    drop(ops);
+    Writer::new(Arc::clone(&shared), queued, opened.ceiling, opened.sweeps).run();
+    assert!(shared.check().is_ok());
+    let (chunks, ids) = content_rows(&shared);
+    assert!(chunks < 10_000 && chunks > 5000 && ids > 2500 && ids < 5000, "{chunks} chunks of {ids} are left");
+}
+
+#[tokio::test]
+async fn sweeping_ends_while_the_store_is_open() {
+    let spool = open(&with_loose(1000), true);
+    // Each transaction sweeps some hundreds of chunks.
+    for _ in 0..2000 / 200 {
+        spool.write(vec![fact("k", "v")]).await.unwrap();
+    }
+    assert_eq!(content_rows(spool.shared()), (0, 0));
+}
+
+/// Panics in whoever wakes it.
+struct Trap;
+
+impl std::task::Wake for Trap {
+    fn wake(self: Arc<Self>) {
+        panic!("as a test wants it");
+    }
+}
+
+#[tokio::test]
+async fn a_panic_of_the_writer_anywhere_poisons() {
+    let spool = open(&Disk::new(empty(true), Fault::None), true);
+    let filter = Filter::default();
+    let mut admin = Box::pin(spool.admin(&filter, Action::Hold));
+    let trap = std::task::Waker::from(Arc::new(Trap));
+    {
+        // The writer can't answer while the index is locked.
+        let _index = spool.shared().index();
+        assert!(admin.as_mut().poll(&mut std::task::Context::from_waker(&trap)).is_pending());
+    }
+    let why = tokio::time::timeout(Duration::from_secs(60), spool.poisoned()).await.unwrap();
+    assert!(why.contains("panicked"), "{why}");
+}
+
+#[tokio::test]
+async fn a_panic_with_the_index_locked_poisons() {
+    let spool = open(&Disk::new(empty(true), Fault::None), true);
+    let shared = Arc::clone(spool.shared());
+    let panics = std::thread::spawn(move || {
+        let _index = shared.index();
+        panic!("as a test wants it");
+    });
+    assert!(panics.join().is_err());
+    spool.stats();
+    assert!(matches!(spool.health(), Health::Poisoned(_)));
+    assert!(matches!(commit(&spool, 10, &["a"]).await, Err(SpoolError::Poisoned(_))));
+}
+
+#[tokio::test]
+async fn a_draft_that_lacks_octets_is_not_sealed() {
+    let spool = open(&Disk::new(empty(true), Fault::None), true);
+    let mut draft = spool.begin(None).await.unwrap();
+    // The writer can't take chunks away while the index is locked: the write waits, and is given up.
+    {
+        let _index = spool.shared().index();
+        let mut write = Box::pin(draft.write(body(600_000)));
+        let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+        assert!(write.as_mut().poll(&mut context).is_pending());
+    }
+    assert!(matches!(draft.write(body(1)).await, Err(SpoolError::Invalid(_))));
+    assert!(matches!(draft.seal().await, Err(SpoolError::Invalid(_))));
 }

@@ -1,0 +1,198 @@
+//! Room on the disk, promised to drafts before it is used, so that content on its way in never fills the disk: a write
+//! that fails for that poisons the store.
+//!
+//! What a draft declares is reserved when it begins, what it did not declare as it comes; free octets less those that
+//! are reserved stay above [`super::Options::min_free`]. Octets that have been written are no longer reserved and, until
+//! the file system is asked again, count as used. What rows and pages cost besides content, and what others write within
+//! a second, is what `min_free` is there for.
+//!
+//! The file system is asked at most once a second, by one task, and not while anything is locked.
+
+use super::shared::lock;
+use crate::spool::SpoolError;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+/// How long an answer about free space is good for.
+const AGE: Duration = Duration::from_secs(1);
+
+#[derive(Debug)]
+pub(super) struct Space {
+    /// None: the store is in no directory, and nothing is limited.
+    dir: Option<PathBuf>,
+    min_free: u64,
+    ask: fn(&Path) -> u64,
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    asked: Instant,
+    /// What the file system said, less what was written since.
+    free: u64,
+    /// Promised and not written yet.
+    reserved: u64,
+}
+
+/// Octets of the disk that are promised to somebody; given back when dropped.
+#[derive(Debug)]
+pub(super) struct Room {
+    space: Arc<Space>,
+    octets: u64,
+    /// The server's own: counts, and is never refused.
+    own: bool,
+}
+
+impl Space {
+    pub(super) fn new(dir: Option<PathBuf>, min_free: u64, ask: fn(&Path) -> u64) -> Self {
+        let free = dir.as_deref().map_or(u64::MAX, ask);
+        let state = Mutex::new(State { asked: Instant::now(), free, reserved: 0 });
+        Self { dir, min_free, ask, state }
+    }
+
+    /// Reserves `octets` of what is free above the minimum.
+    pub(super) fn reserve(self: &Arc<Self>, octets: u64) -> Result<Room, SpoolError> {
+        let mut room = Room { space: Arc::clone(self), octets: 0, own: false };
+        room.need(octets)?;
+        Ok(room)
+    }
+
+    /// Room for the server's own small messages, which may use what is kept free.
+    pub(super) fn own(self: &Arc<Self>) -> Room {
+        Room { space: Arc::clone(self), octets: 0, own: true }
+    }
+
+    /// Why no mail is taken, if the disk is nearly full.
+    pub(super) fn full(&self) -> Option<String> {
+        self.look();
+        let state = lock(&self.state);
+        (self.dir.is_some() && state.free < self.min_free).then(|| self.why(&state))
+    }
+
+    fn why(&self, state: &State) -> String {
+        let dir = self.dir.as_deref().unwrap_or(Path::new("memory"));
+        let State { free, reserved, .. } = state;
+        format!(
+            "{free} octets free in {}, {reserved} of them promised, at least {} are kept",
+            dir.display(),
+            self.min_free
+        )
+    }
+
+    /// Asks the file system if the last answer is too old.
+    fn look(&self) {
+        let Some(dir) = &self.dir else { return };
+        let now = Instant::now();
+        {
+            let mut state = lock(&self.state);
+            if now.duration_since(state.asked) < AGE {
+                return;
+            }
+            state.asked = now;
+        }
+        let free = (self.ask)(dir);
+        lock(&self.state).free = free;
+    }
+}
+
+impl Room {
+    /// Makes sure that `octets` in all are reserved here, and that there still is room to write them.
+    pub(super) fn need(&mut self, octets: u64) -> Result<(), SpoolError> {
+        let more = octets.saturating_sub(self.octets);
+        self.space.look();
+        let mut state = lock(&self.space.state);
+        if self.space.dir.is_some() && !self.own {
+            let keeps = |wanted: u64| state.free.checked_sub(wanted).is_some_and(|left| left >= self.space.min_free);
+            // For what was promised only the disk counts, not others' promises: who has begun can finish.
+            let fits = if more > 0 || octets == 0 { keeps(state.reserved.saturating_add(more)) } else { keeps(octets) };
+            if !fits {
+                return Err(SpoolError::Busy(self.space.why(&state)));
+            }
+        }
+        state.reserved = state.reserved.saturating_add(more);
+        self.octets += more;
+        Ok(())
+    }
+
+    /// A part of it, or all if there is less.
+    pub(super) fn split(&mut self, octets: u64) -> Self {
+        let octets = octets.min(self.octets);
+        self.octets -= octets;
+        Self { space: Arc::clone(&self.space), octets, own: self.own }
+    }
+
+    /// It has been used: the octets are on the disk.
+    pub(super) fn spend(&mut self) {
+        let mut state = lock(&self.space.state);
+        state.reserved = state.reserved.saturating_sub(self.octets);
+        state.free = state.free.saturating_sub(self.octets);
+        self.octets = 0;
+    }
+}
+
+impl Drop for Room {
+    fn drop(&mut self) {
+        let mut state = lock(&self.space.state);
+        state.reserved = state.reserved.saturating_sub(self.octets);
+    }
+}
+
+/// Octets that the file system of `dir` has left. What can't be asked (anything, where there is no `statvfs`: outside
+/// Unix `min_free` limits nothing) is not held against the mail.
+pub(super) fn free_octets(dir: &Path) -> u64 {
+    #[cfg(unix)]
+    return rustix::fs::statvfs(dir).map_or(u64::MAX, |stat| stat.f_bavail.saturating_mul(stat.f_frsize));
+    #[cfg(not(unix))]
+    {
+        let _ = dir;
+        u64::MAX
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn space() -> Arc<Space> {
+        Arc::new(Space::new(Some(PathBuf::from("x")), 1000, |_| 3000))
+    }
+
+    #[test]
+    fn what_is_promised_is_not_promised_again() {
+        let space = space();
+        let mut first = space.reserve(1500).unwrap();
+        assert!(matches!(space.reserve(501), Err(SpoolError::Busy(_))));
+        let second = space.reserve(500).unwrap();
+        assert!(space.reserve(1).is_err());
+        assert!(first.need(1501).is_err());
+        first.need(1500).unwrap();
+        drop(second);
+        first.need(2000).unwrap();
+        assert!(space.full().is_none());
+        space.own().need(10_000).unwrap();
+        drop(first);
+        space.reserve(2000).unwrap();
+    }
+
+    #[test]
+    fn what_is_written_counts_as_used_and_what_is_not_is_given_back() {
+        let space = space();
+        let figures = || {
+            let state = lock(&space.state);
+            (state.free, state.reserved)
+        };
+        let mut room = space.reserve(1500).unwrap();
+        let mut part = room.split(1000);
+        part.spend();
+        drop(part);
+        assert_eq!(figures(), (2000, 500));
+        drop(room);
+        assert_eq!(figures(), (2000, 0));
+        // Others fill the disk: nobody goes on, promised or not.
+        let mut room = space.reserve(500).unwrap();
+        lock(&space.state).free = 1200;
+        assert!(room.need(500).is_err());
+        room.need(200).unwrap();
+    }
+}
