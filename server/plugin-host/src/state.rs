@@ -1,6 +1,7 @@
 //! What the host keeps beside each instance: the transaction of the call in progress, and the meters that end a call
 //! which takes too much.
 
+use crate::engine::{MAX_CORE_INSTANCES, MAX_MEMORIES, MAX_TABLE, MAX_TABLES};
 use crate::log::LogLimiter;
 use postern_core::hook::{Change, Transaction};
 use std::sync::Arc;
@@ -170,7 +171,7 @@ impl CpuMeter {
     }
 }
 
-/// Bounds the linear memories of one instance, all together.
+/// Bounds the linear memories and the tables of one instance, all together.
 pub(crate) struct MemoryMeter {
     max: usize,
     used: usize,
@@ -178,12 +179,12 @@ pub(crate) struct MemoryMeter {
     pub(crate) exceeded: bool,
 }
 
-/// Entries of one table: interpreters need tens of thousands.
-const MAX_TABLE: usize = 100_000;
+/// What an entry of a table takes in the host.
+const TABLE_ENTRY: usize = size_of::<usize>();
 
-impl ResourceLimiter for MemoryMeter {
-    fn memory_growing(&mut self, current: usize, desired: usize, _maximum: Option<usize>) -> wasmtime::Result<bool> {
-        let used = self.used.saturating_sub(current).saturating_add(desired);
+impl MemoryMeter {
+    fn grow(&mut self, by: usize) -> wasmtime::Result<bool> {
+        let used = self.used.saturating_add(by);
         if used > self.max {
             self.exceeded = true;
             // A guest that was merely told no would abort with nothing but `unreachable` in the log.
@@ -192,8 +193,31 @@ impl ResourceLimiter for MemoryMeter {
         self.used = used;
         Ok(true)
     }
+}
 
-    fn table_growing(&mut self, _current: usize, desired: usize, _maximum: Option<usize>) -> wasmtime::Result<bool> {
-        Ok(desired <= MAX_TABLE)
+impl ResourceLimiter for MemoryMeter {
+    fn memory_growing(&mut self, current: usize, desired: usize, _maximum: Option<usize>) -> wasmtime::Result<bool> {
+        self.grow(desired.saturating_sub(current))
+    }
+
+    fn table_growing(&mut self, current: usize, desired: usize, _maximum: Option<usize>) -> wasmtime::Result<bool> {
+        if desired > MAX_TABLE {
+            return Ok(false);
+        }
+        self.grow(desired.saturating_sub(current).saturating_mul(TABLE_ENTRY))
+    }
+
+    // The pool checks the same when a component is loaded; without a pool nothing else does.
+
+    fn instances(&self) -> usize {
+        MAX_CORE_INSTANCES as usize
+    }
+
+    fn memories(&self) -> usize {
+        MAX_MEMORIES as usize
+    }
+
+    fn tables(&self) -> usize {
+        MAX_TABLES as usize
     }
 }
