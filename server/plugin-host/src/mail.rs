@@ -193,7 +193,7 @@ impl HostMessage for GuestState {
 
     fn size(&mut self, _: Resource<MessageHandle>) -> Result<u64> {
         let transaction = self.transaction()?;
-        Ok(transaction.header.to_bytes().len() as u64 + transaction.body.len())
+        Ok(transaction.header.len() as u64 + transaction.body.len())
     }
 
     fn header(&mut self, _: Resource<MessageHandle>, name: String) -> Result<Option<String>> {
@@ -296,7 +296,7 @@ impl GuestState {
         }
         Ok(match edit(self.transaction_mut()?) {
             Ok(true) => {
-                self.changed(&what.to_string());
+                self.changed(what);
                 Ok(())
             }
             Ok(false) => Ok(()),
@@ -332,7 +332,7 @@ fn writable(transaction: &Transaction, value: String) -> Edit<String> {
 fn header_error(error: HeaderError) -> EditError {
     match error {
         HeaderError::Name => EditError::BadName,
-        HeaderError::Value => EditError::BadValue,
+        HeaderError::Value | HeaderError::LineTooLong => EditError::BadValue,
         HeaderError::TooLarge => EditError::TooLarge,
     }
 }

@@ -15,8 +15,10 @@ pub struct EnvelopeHandle;
 /// Behind a guest's `message`.
 pub struct MessageHandle;
 
-/// How many edits one call may make: each is remembered with its author.
+/// How many edits one call may make.
 const MAX_EDITS: usize = 10_000;
+/// How many of them are remembered with their author, for the log; the others are counted.
+const MAX_CHANGES: usize = 50;
 /// Longest description of an edit in characters.
 const MAX_WHAT: usize = 200;
 
@@ -59,7 +61,12 @@ impl GuestState {
 
     /// Takes the transaction out with its edits.
     pub(crate) fn finish(&mut self) -> Option<Transaction> {
-        self.transaction.take()
+        let mut transaction = self.transaction.take()?;
+        if let Some(more) = self.edits.checked_sub(MAX_CHANGES).filter(|more| *more > 0) {
+            let what = format!("and {} more", thousands(more));
+            transaction.changes.push(Change { author: self.identity.author.clone(), what });
+        }
+        Some(transaction)
     }
 
     /// The transaction of the call in progress. Without one no guest holds a handle whose methods ask for it.
@@ -82,14 +89,28 @@ impl GuestState {
     }
 
     /// Remembers an edit under the plugin's name.
-    pub(crate) fn changed(&mut self, what: &str) {
+    pub(crate) fn changed(&mut self, what: std::fmt::Arguments<'_>) {
         self.edits += 1;
-        let what = what.chars().take(MAX_WHAT).map(|c| if c.is_control() { ' ' } else { c }).collect();
+        if self.edits > MAX_CHANGES {
+            return;
+        }
+        let mut what = what.to_string();
+        if let Some((end, _)) = what.char_indices().nth(MAX_WHAT) {
+            what.truncate(end);
+        }
+        if what.contains(char::is_control) {
+            what = what.replace(char::is_control, " ");
+        }
         let author = self.identity.author.clone();
         if let Some(transaction) = &mut self.transaction {
             transaction.changes.push(Change { author, what });
         }
     }
+}
+
+/// At most six digits, as `9,950`.
+fn thousands(number: usize) -> String {
+    if number < 1000 { number.to_string() } else { format!("{},{:03}", number / 1000, number % 1000) }
 }
 
 fn no_call() -> wasmtime::Error {

@@ -144,6 +144,7 @@ async fn injection_is_refused_to_the_guest() {
             (&["add-top", "Ä", "a"], "bad-name"),
             (&["remove-header", "X Y"], "bad-name"),
             (&["set-long-header", "X", "1100000"], "too-large"),
+            (&["set-long-header", "X", "1000"], "bad-value"),
         ],
     )
     .await;
@@ -156,6 +157,17 @@ async fn recipients_are_bounded() {
     let many = (0..9_999).map(|n| postern_core::mail::Recipient::new(address(&format!("x{n}@example.org"))));
     transaction.envelope.recipients = many.collect();
     check(&mut transaction, &[(&["add-recipients", "2"], "too-large"), (&["recipient-count"], "10000")]).await;
+}
+
+#[tokio::test]
+async fn the_first_changes_of_a_call_are_told_and_the_others_counted() {
+    let mut transaction = transaction(&[]);
+    check(&mut transaction, &[(&["add-recipients", "9000"], "()")]).await;
+    let changes = changes(&transaction);
+    assert_eq!(changes.len(), 51);
+    assert_eq!(changes[49], "exercise@0.1.0: add recipient r49@example.org");
+    // The last edit is the attribute with the result.
+    assert_eq!(changes[50], "exercise@0.1.0: and 8,951 more");
 }
 
 #[tokio::test]

@@ -108,3 +108,22 @@ async fn tables_count_as_memory() {
     let error = refused(spec).await;
     assert!(error.contains("did not start: it wanted") && error.contains("may have 4194304"), "{error}");
 }
+
+#[tokio::test]
+async fn a_huge_argument_is_refused_before_it_is_copied() {
+    let dir = tempfile::tempdir().unwrap();
+    let call = |length: usize| {
+        // The name of a header field: all of the first `length` octets of memory.
+        format!(
+            "(drop (memory.grow (i32.const 96)))
+             (call $header (local.get 2) (i32.const 0) (i32.const {length}) (i32.const 512))"
+        )
+    };
+    PluginSet::new(vec![load(plugin(dir.path(), "", &call(3 << 20))).await])
+        .rewrite(&mut transaction(&[]))
+        .await
+        .unwrap();
+    let set = PluginSet::new(vec![load(plugin(dir.path(), "", &call(5 << 20))).await]);
+    let refusal = set.rewrite(&mut transaction(&[])).await.unwrap_err();
+    assert!(refusal.detail.contains("too much data is being copied"), "{}", refusal.detail);
+}
