@@ -75,7 +75,11 @@ impl HostEnvelope for GuestState {
             text => address(text).map(ReversePath::Path),
         };
         self.edit(format_args!("reverse-path <{text}>"), |transaction| {
-            transaction.envelope.reverse_path = path?;
+            let path = path?;
+            if let ReversePath::Path(address) = &path {
+                transaction.envelope.smtputf8 |= address.is_international();
+            }
+            transaction.envelope.reverse_path = path;
             Ok(true)
         })
     }
@@ -99,6 +103,7 @@ impl HostEnvelope for GuestState {
             if recipients.len() >= MAX_RECIPIENTS {
                 return Err(EditError::TooLarge);
             }
+            transaction.envelope.smtputf8 |= new.is_international();
             recipients.push(Recipient::new(new));
             Ok(true)
         })
@@ -122,7 +127,13 @@ impl HostEnvelope for GuestState {
         let Some(old) = old else { return Ok(Err(EditError::NotFound)) };
         self.edit(format_args!("replace recipient {old} by {text}"), |transaction| {
             let new = address(&text)?;
-            if let Some(recipient) = transaction.envelope.recipients.get_mut(index as usize) {
+            let recipients = &mut transaction.envelope.recipients;
+            let index = index as usize;
+            if recipients.iter().enumerate().any(|(at, other)| at != index && same(&other.address, &new)) {
+                // Nobody gets a message twice.
+                recipients.remove(index);
+            } else if let Some(recipient) = recipients.get_mut(index) {
+                transaction.envelope.smtputf8 |= new.is_international();
                 recipient.address = new;
             }
             Ok(true)

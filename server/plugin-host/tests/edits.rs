@@ -179,6 +179,38 @@ async fn with_smtputf8_values_stay_as_they_are() {
 }
 
 #[tokio::test]
+async fn a_recipient_is_never_there_twice() {
+    let mut transaction = transaction(&[]);
+    check(
+        &mut transaction,
+        &[
+            (&["add-recipient", "second@example.net"], "()"),
+            (&["add-recipient", "third@example.net"], "()"),
+            (&["replace-recipient", "1", "second@EXAMPLE.net"], "()"),
+            (&["recipients"], "recipient@example.net,second@EXAMPLE.net,third@example.net"),
+            (&["replace-recipient", "0", "third@EXAMPLE.net"], "()"),
+            (&["recipients"], "second@EXAMPLE.net,third@example.net"),
+        ],
+    )
+    .await;
+    assert!(!transaction.envelope.smtputf8);
+}
+
+#[tokio::test]
+async fn an_international_address_needs_smtputf8() {
+    for step in [
+        ["set-reverse-path", "jõe@example.org", "-"],
+        ["add-recipient", "jõe@example.org", "-"],
+        ["replace-recipient", "0", "jõe@example.org"],
+    ] {
+        let step = if step[2] == "-" { &step[..2] } else { &step[..] };
+        let mut transaction = transaction(&[]);
+        check(&mut transaction, &[(step, "()")]).await;
+        assert!(transaction.envelope.smtputf8, "{step:?}");
+    }
+}
+
+#[tokio::test]
 async fn the_body_is_read_by_range() {
     let mut message = transaction(&["A: b"]);
     check(
