@@ -3,7 +3,7 @@
 /// Exports a plugin: its type, then the hooks it implements. Only those are exported, so the server calls it nowhere
 /// else. Outside of WebAssembly it exports nothing, and the type can be tested like any other.
 ///
-/// ```ignore
+/// ```text
 /// export_plugin!(HeaderRewrite: Rewrite);
 /// ```
 #[macro_export]

@@ -108,7 +108,22 @@ fn header_name(name: &str) -> Result<(), EditError> {
 }
 
 fn header_value(value: &str) -> Result<(), EditError> {
-    if value.contains(['\r', '\n', '\0']) { Err(EditError::BadValue) } else { Ok(()) }
+    if value.contains(|c: char| c.is_control() && c != '\t') { Err(EditError::BadValue) } else { Ok(()) }
+}
+
+fn note_value(value: &str) -> Result<(), EditError> {
+    if value.contains(char::is_control) {
+        return Err(EditError::BadValue);
+    }
+    if value.len() > 4 << 10 { Err(EditError::TooLarge) } else { Ok(()) }
+}
+
+/// RFC 5321 section 2.4: domains compare without case, local parts with it.
+fn same(a: &str, b: &str) -> bool {
+    match (a.rsplit_once('@'), b.rsplit_once('@')) {
+        (Some((a, in_a)), Some((b, in_b))) => a == b && in_a.eq_ignore_ascii_case(in_b),
+        _ => a == b,
+    }
 }
 
 fn note_name(name: &str) -> Result<(), EditError> {
@@ -119,7 +134,8 @@ fn note_name(name: &str) -> Result<(), EditError> {
 /// Far simpler than the host's.
 fn address(text: &str) -> Result<String, EditError> {
     let ok = text.rsplit_once('@').is_some_and(|(local, domain)| !local.is_empty() && !domain.is_empty());
-    if ok && !text.contains(char::is_whitespace) { Ok(text.into()) } else { Err(EditError::BadAddress) }
+    let forbidden = |c: char| c.is_whitespace() || c.is_control() || matches!(c, '<' | '>');
+    if ok && text.len() <= 254 && !text.contains(forbidden) { Ok(text.into()) } else { Err(EditError::BadAddress) }
 }
 
 impl Session {
@@ -164,7 +180,7 @@ impl Envelope {
     pub fn add_recipient(&self, text: &str) -> Result<(), EditError> {
         let new = address(text)?;
         let recipients = &mut self.0.borrow_mut().recipients;
-        if !recipients.contains(&new) {
+        if !recipients.iter().any(|old| same(old, &new)) {
             recipients.push(new);
         }
         Ok(())
@@ -182,8 +198,15 @@ impl Envelope {
     }
     pub fn replace_recipient(&self, index: u32, text: &str) -> Result<(), EditError> {
         let new = address(text)?;
-        let mut mail = self.0.borrow_mut();
-        *mail.recipients.get_mut(index as usize).ok_or(EditError::NotFound)? = new;
+        let index = index as usize;
+        let recipients = &mut self.0.borrow_mut().recipients;
+        let is_double = recipients.iter().enumerate().any(|(at, old)| at != index && same(old, &new));
+        let old = recipients.get_mut(index).ok_or(EditError::NotFound)?;
+        if is_double {
+            recipients.remove(index);
+        } else {
+            *old = new;
+        }
         Ok(())
     }
     pub fn zone(&self) -> Option<String> {
@@ -198,7 +221,11 @@ impl Envelope {
         self.0.borrow().delay.map(|delay| u64::try_from(delay.as_millis()).unwrap_or(u64::MAX))
     }
     pub fn set_delay(&self, milliseconds: Option<u64>) -> Result<(), EditError> {
-        self.0.borrow_mut().delay = milliseconds.map(Duration::from_millis);
+        let delay = milliseconds.map(Duration::from_millis);
+        if delay.is_some_and(|delay| delay > Duration::from_secs(30 * 24 * 3600)) {
+            return Err(EditError::TooLarge);
+        }
+        self.0.borrow_mut().delay = delay;
         Ok(())
     }
     pub fn attribute(&self, name: &str) -> Option<String> {
@@ -209,7 +236,7 @@ impl Envelope {
     }
     pub fn set_attribute(&self, name: &str, value: Option<&str>) -> Result<(), EditError> {
         note_name(name)?;
-        value.map(header_value).transpose()?;
+        value.map(note_value).transpose()?;
         let attributes = &mut self.0.borrow_mut().attributes;
         match value {
             Some(value) => attributes.insert(name.into(), value.into()),

@@ -21,7 +21,9 @@ pub(crate) fn component(engine: &Engine, wasm: &[u8], dir: Option<&Path>) -> was
         return Ok(component);
     }
     let component = Component::new(engine, wasm)?;
-    if let Err(error) = component.serialize().map_err(io::Error::other).and_then(|code| store(dir, &file, &code)) {
+    if let Err(error) =
+        component.serialize().map_err(io::Error::other).and_then(|code| store(dir, &file, &precompiled::sealed(code)))
+    {
         tracing::warn!(file = %file.display(), %error, "cannot keep compiled plugin code");
     }
     Ok(component)

@@ -8,7 +8,7 @@ use wasmtime::{Config, Enabled, Engine, InstanceAllocationStrategy, OptLevel, Po
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EngineOptions {
     /// Instances of all plugins together, kept ones included: the sum of their `instances`, twice, because a reload
-    /// loads the new generation beside the old one. Each reserves 4 GiB of address space, but no memory.
+    /// loads the new generation beside the old one. Each reserves 8 GiB of address space, but no memory.
     pub instances: u32,
 }
 
@@ -58,6 +58,19 @@ const FIBER_STACK: usize = 1 << 20;
 /// Address space of one linear memory: with all that 32 bits can address no access needs a check. The real limit is
 /// each plugin's own.
 const RESERVATION: u64 = 4 << 30;
+const GUARD: u64 = 32 << 20;
+/// The same where address space is scarce: each access is checked, and a memory that outgrows its place moves.
+const SMALL_RESERVATION: u64 = 1 << 20;
+const SMALL_GUARD: u64 = 64 << 10;
+
+/// What one component may hold. The pool has that for each of its instances, so no component can take the share of
+/// another. Usual are one memory, two tables and three core instances: its module, and two adapters for its imports;
+/// interpreters with linked libraries, and components that were composed of two, need more.
+pub(crate) const MAX_MEMORIES: u32 = 2;
+pub(crate) const MAX_TABLES: u32 = 8;
+pub(crate) const MAX_CORE_INSTANCES: u32 = 32;
+/// Entries of one table: interpreters need tens of thousands.
+pub(crate) const MAX_TABLE: usize = 100_000;
 
 fn config(pooled: Option<&EngineOptions>) -> Config {
     let mut config = Config::new();
@@ -72,12 +85,17 @@ fn config(pooled: Option<&EngineOptions>) -> Config {
         .max_wasm_stack(WASM_STACK)
         .async_stack_size(FIBER_STACK)
         .cranelift_opt_level(OptLevel::Speed)
-        .memory_reservation(RESERVATION)
-        .memory_guard_size(32 << 20)
         .memory_reservation_for_growth(0);
-    if let Some(options) = pooled {
-        config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool(options)));
-    }
+    match pooled {
+        Some(options) => config
+            .memory_reservation(RESERVATION)
+            .memory_guard_size(GUARD)
+            .allocation_strategy(InstanceAllocationStrategy::Pooling(pool(options))),
+        None => config
+            .memory_reservation(SMALL_RESERVATION)
+            .memory_guard_size(SMALL_GUARD)
+            .memory_reservation_for_growth(SMALL_RESERVATION),
+    };
     config
 }
 
@@ -85,13 +103,17 @@ fn pool(options: &EngineOptions) -> PoolingAllocationConfig {
     let instances = options.instances.max(1);
     let mut pool = PoolingAllocationConfig::new();
     pool.total_component_instances(instances)
-        // A component holds its own module and a few adapters.
-        .total_core_instances(instances.saturating_mul(4))
-        .total_memories(instances)
-        .total_tables(instances.saturating_mul(2))
+        .max_core_instances_per_component(MAX_CORE_INSTANCES)
+        .total_core_instances(instances.saturating_mul(MAX_CORE_INSTANCES))
+        .max_memories_per_component(MAX_MEMORIES)
+        .max_memories_per_module(MAX_MEMORIES)
+        .total_memories(instances.saturating_mul(MAX_MEMORIES))
+        .max_tables_per_component(MAX_TABLES)
+        .max_tables_per_module(MAX_TABLES)
+        .total_tables(instances.saturating_mul(MAX_TABLES))
         .total_stacks(instances)
         .max_memory_size(usize::try_from(RESERVATION).unwrap_or(usize::MAX))
-        .table_elements(100_000)
+        .table_elements(MAX_TABLE)
         .linear_memory_keep_resident(1 << 20)
         .table_keep_resident(4096)
         .async_stack_keep_resident(16 << 10)
@@ -109,5 +131,32 @@ mod tests {
     fn the_default_engine_starts() {
         PluginHost::new(&EngineOptions::default()).unwrap();
         PluginHost::new(&EngineOptions { instances: 1 }).unwrap();
+    }
+
+    /// A limit on address space holds for a process, so this one starts itself again under one.
+    #[cfg(target_os = "linux")]
+    #[tokio::test]
+    async fn with_little_address_space_plugins_run_without_a_pool() {
+        const LIMITED: &str = "POSTERN_TEST_LITTLE_ADDRESS_SPACE";
+        const SELF: &str = "engine::tests::with_little_address_space_plugins_run_without_a_pool";
+        if std::env::var_os(LIMITED).is_none() {
+            // 2 GiB: less than one memory of the pool.
+            let script = "ulimit -v 2097152 && exec \"$0\" --exact \"$1\"";
+            let test = std::env::current_exe().unwrap();
+            let mut limited = std::process::Command::new("sh");
+            let output = limited.args(["-c", script]).arg(test).arg(SELF).env(LIMITED, "1").output().unwrap();
+            let said = String::from_utf8_lossy(&output.stdout);
+            assert!(output.status.success() && said.contains("1 passed"), "{output:?}");
+            return;
+        }
+        assert!(Engine::new(&config(Some(&EngineOptions { instances: 1 }))).is_err());
+        let host = PluginHost::new(&EngineOptions::default()).unwrap();
+        let component = concat!(env!("CARGO_MANIFEST_DIR"), "/../../plugins/header-rewrite/header-rewrite.wasm");
+        let mut loaded = Vec::new();
+        for _ in 0..20 {
+            let mut spec = crate::PluginSpec::new("header-rewrite", component);
+            spec.deadline = std::time::Duration::from_secs(30);
+            loaded.push(host.load(spec).await.unwrap());
+        }
     }
 }

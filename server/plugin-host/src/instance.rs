@@ -11,7 +11,7 @@ use postern_core::hook::Transaction;
 use std::sync::Arc;
 use std::time::Duration;
 use wasmtime::component::{InstancePre, Resource};
-use wasmtime::{Store, WasmBacktrace};
+use wasmtime::{Store, Trap, WasmBacktrace};
 
 /// What instances of one plugin are made from.
 pub(crate) struct Template {
@@ -25,6 +25,10 @@ pub(crate) struct Template {
 
 /// Starting takes longer than a call (an interpreter sets itself up), and it is done rarely.
 const START_CPU: Duration = Duration::from_secs(1);
+
+/// Octets that a guest may give the host in one call of a host function: four times the largest header block. The host
+/// copies them before it can judge them.
+const MAX_ARGUMENTS: usize = 4 << 20;
 
 /// How a call failed, for the log.
 #[derive(Debug, thiserror::Error)]
@@ -47,6 +51,11 @@ pub(crate) enum CallError {
 }
 
 impl CallError {
+    /// Is the server at its limits, whatever the plugin and the message?
+    pub(crate) fn is_of_host(&self) -> bool {
+        matches!(self, Self::Busy | Self::Instance(_))
+    }
+
     pub(crate) fn kind(&self) -> ErrorKind {
         match self {
             Self::Refused(_) => ErrorKind::Refused,
@@ -78,12 +87,15 @@ impl Template {
         let state = GuestState::new(self.identity.clone(), self.host.ticker.ticks(), self.memory);
         let mut store = Store::new(&self.host.engine, state);
         store.limiter(|state| &mut state.memory);
+        store.set_hostcall_fuel(MAX_ARGUMENTS);
         store.epoch_deadline_callback(CpuMeter::on_deadline);
         CpuMeter::begin(&mut store, ticks(START_CPU.max(self.cpu)));
         match self.start(&mut store).await {
             Ok(Ok(rewrite)) => Ok(Instance { store, rewrite, cpu_ticks: ticks(self.cpu), calls: 0 }),
             Ok(Err(refused)) => Err(CallError::Refused(escape(&refused, MAX_TEXT))),
             Err(error) => Err(match failure(store.data(), &error) {
+                // What the guest's own start did is not the host's fault.
+                CallError::Trap(detail) if error.is::<Trap>() => CallError::Trap(format!("its start failed: {detail}")),
                 CallError::Trap(detail) => CallError::Instance(detail),
                 limit => limit,
             }),

@@ -15,7 +15,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use wasmtime::component::Component;
 
-/// What a failed call of a plugin does to the message.
+/// What a failed call of a plugin does to the message. Calls that the server had no room for always answer 451.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum OnError {
     /// Answer 451: the client tries again.
@@ -209,7 +209,7 @@ impl PluginHost {
 
         let counters = Arc::new(Counters::default());
         let pool = Pool::new(template, spec.instances, counters.clone());
-        let tried = pool.try_one(Instant::now() + spec.deadline).await;
+        let tried = pool.try_one(Instant::now() + spec.deadline.max(START)).await;
         tried.map_err(|error| match error {
             CallError::Refused(message) => LoadError::Refused { plugin: spec.name.clone(), message },
             error => LoadError::Start { plugin: spec.name.clone(), detail: error.to_string() },
@@ -218,9 +218,17 @@ impl PluginHost {
     }
 }
 
+/// Calls of one plugin at once. More than a few per core only wait for each other, and each reserves address space.
+const MAX_INSTANCES: usize = 1000;
+
+/// How long the trial may take at least: the deadline is for calls, and a busy machine is no reason to refuse a plugin.
+const START: Duration = Duration::from_secs(30);
+
 fn check_limits(spec: &PluginSpec) -> Result<(), LoadError> {
     let what = if spec.instances == 0 {
         "instances = 0 would let no call in"
+    } else if spec.instances > MAX_INSTANCES {
+        "instances must be at most 1000"
     } else if spec.memory == 0 || spec.memory > 4 << 30 {
         "memory must be more than nothing and at most 4GiB"
     } else if spec.cpu.is_zero() || spec.deadline.is_zero() {

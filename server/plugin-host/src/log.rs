@@ -41,8 +41,21 @@ impl LogLimiter {
     }
 }
 
+/// Would the server's log show a line of this level? One that it would not must not cost the plugin one that it would.
+fn is_shown(level: Level) -> bool {
+    match level {
+        Level::Debug => tracing::enabled!(tracing::Level::DEBUG),
+        Level::Info => tracing::enabled!(tracing::Level::INFO),
+        Level::Warn => tracing::enabled!(tracing::Level::WARN),
+        Level::Error => tracing::enabled!(tracing::Level::ERROR),
+    }
+}
+
 impl Host for GuestState {
     fn write(&mut self, level: Level, message: String) -> wasmtime::Result<()> {
+        if !is_shown(level) {
+            return Ok(());
+        }
         let Some(lost) = self.identity.log.take(Instant::now()) else { return Ok(()) };
         let plugin = &*self.identity.name;
         if lost > 0 {

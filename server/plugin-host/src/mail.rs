@@ -75,7 +75,11 @@ impl HostEnvelope for GuestState {
             text => address(text).map(ReversePath::Path),
         };
         self.edit(format_args!("reverse-path <{text}>"), |transaction| {
-            transaction.envelope.reverse_path = path?;
+            let path = path?;
+            if let ReversePath::Path(address) = &path {
+                transaction.envelope.smtputf8 |= address.is_international();
+            }
+            transaction.envelope.reverse_path = path;
             Ok(true)
         })
     }
@@ -99,6 +103,7 @@ impl HostEnvelope for GuestState {
             if recipients.len() >= MAX_RECIPIENTS {
                 return Err(EditError::TooLarge);
             }
+            transaction.envelope.smtputf8 |= new.is_international();
             recipients.push(Recipient::new(new));
             Ok(true)
         })
@@ -122,7 +127,13 @@ impl HostEnvelope for GuestState {
         let Some(old) = old else { return Ok(Err(EditError::NotFound)) };
         self.edit(format_args!("replace recipient {old} by {text}"), |transaction| {
             let new = address(&text)?;
-            if let Some(recipient) = transaction.envelope.recipients.get_mut(index as usize) {
+            let recipients = &mut transaction.envelope.recipients;
+            let index = index as usize;
+            if recipients.iter().enumerate().any(|(at, other)| at != index && same(&other.address, &new)) {
+                // Nobody gets a message twice.
+                recipients.remove(index);
+            } else if let Some(recipient) = recipients.get_mut(index) {
+                transaction.envelope.smtputf8 |= new.is_international();
                 recipient.address = new;
             }
             Ok(true)
@@ -193,7 +204,7 @@ impl HostMessage for GuestState {
 
     fn size(&mut self, _: Resource<MessageHandle>) -> Result<u64> {
         let transaction = self.transaction()?;
-        Ok(transaction.header.to_bytes().len() as u64 + transaction.body.len())
+        Ok(transaction.header.len() as u64 + transaction.body.len())
     }
 
     fn header(&mut self, _: Resource<MessageHandle>, name: String) -> Result<Option<String>> {
@@ -296,7 +307,7 @@ impl GuestState {
         }
         Ok(match edit(self.transaction_mut()?) {
             Ok(true) => {
-                self.changed(&what.to_string());
+                self.changed(what);
                 Ok(())
             }
             Ok(false) => Ok(()),
@@ -332,7 +343,7 @@ fn writable(transaction: &Transaction, value: String) -> Edit<String> {
 fn header_error(error: HeaderError) -> EditError {
     match error {
         HeaderError::Name => EditError::BadName,
-        HeaderError::Value => EditError::BadValue,
+        HeaderError::Value | HeaderError::LineTooLong => EditError::BadValue,
         HeaderError::TooLarge => EditError::TooLarge,
     }
 }

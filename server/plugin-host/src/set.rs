@@ -122,7 +122,7 @@ impl PluginSet {
     }
 }
 
-/// Logs a failed call and does what the plugin's entry says.
+/// Logs a failed call and does what the plugin's entry says, unless the server itself is at its limits.
 fn on_error(
     plugin: &Plugin,
     hook: HookPoint,
@@ -142,7 +142,8 @@ fn on_error(
     let detail = format!("plugin {}, hook {}: {}: {error}", plugin.author(), hook.name(), error.kind().name());
     // The texts name nothing inside: what the client can do about it is the same whatever it was.
     let reply = match plugin.on_error {
-        _ if budget_is_spent => {
+        // A server at its limits is no reason to lose a message, or to let one pass unseen.
+        _ if budget_is_spent || error.is_of_host() => {
             Reply::new(451, EnhancedCode(4, 3, 2), "Message not accepted: too busy, try again later")
         }
         OnError::Skip => return Ok(()),

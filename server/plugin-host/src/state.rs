@@ -1,6 +1,7 @@
 //! What the host keeps beside each instance: the transaction of the call in progress, and the meters that end a call
 //! which takes too much.
 
+use crate::engine::{MAX_CORE_INSTANCES, MAX_MEMORIES, MAX_TABLE, MAX_TABLES};
 use crate::log::LogLimiter;
 use postern_core::hook::{Change, Transaction};
 use std::sync::Arc;
@@ -14,8 +15,10 @@ pub struct EnvelopeHandle;
 /// Behind a guest's `message`.
 pub struct MessageHandle;
 
-/// How many edits one call may make: each is remembered with its author.
+/// How many edits one call may make.
 const MAX_EDITS: usize = 10_000;
+/// How many of them are remembered with their author, for the log; the others are counted.
+const MAX_CHANGES: usize = 50;
 /// Longest description of an edit in characters.
 const MAX_WHAT: usize = 200;
 
@@ -58,7 +61,12 @@ impl GuestState {
 
     /// Takes the transaction out with its edits.
     pub(crate) fn finish(&mut self) -> Option<Transaction> {
-        self.transaction.take()
+        let mut transaction = self.transaction.take()?;
+        if let Some(more) = self.edits.checked_sub(MAX_CHANGES).filter(|more| *more > 0) {
+            let what = format!("and {} more", thousands(more));
+            transaction.changes.push(Change { author: self.identity.author.clone(), what });
+        }
+        Some(transaction)
     }
 
     /// The transaction of the call in progress. Without one no guest holds a handle whose methods ask for it.
@@ -81,14 +89,28 @@ impl GuestState {
     }
 
     /// Remembers an edit under the plugin's name.
-    pub(crate) fn changed(&mut self, what: &str) {
+    pub(crate) fn changed(&mut self, what: std::fmt::Arguments<'_>) {
         self.edits += 1;
-        let what = what.chars().take(MAX_WHAT).map(|c| if c.is_control() { ' ' } else { c }).collect();
+        if self.edits > MAX_CHANGES {
+            return;
+        }
+        let mut what = what.to_string();
+        if let Some((end, _)) = what.char_indices().nth(MAX_WHAT) {
+            what.truncate(end);
+        }
+        if what.contains(char::is_control) {
+            what = what.replace(char::is_control, " ");
+        }
         let author = self.identity.author.clone();
         if let Some(transaction) = &mut self.transaction {
             transaction.changes.push(Change { author, what });
         }
     }
+}
+
+/// At most six digits, as `9,950`.
+fn thousands(number: usize) -> String {
+    if number < 1000 { number.to_string() } else { format!("{},{:03}", number / 1000, number % 1000) }
 }
 
 fn no_call() -> wasmtime::Error {
@@ -170,7 +192,7 @@ impl CpuMeter {
     }
 }
 
-/// Bounds the linear memories of one instance, all together.
+/// Bounds the linear memories and the tables of one instance, all together.
 pub(crate) struct MemoryMeter {
     max: usize,
     used: usize,
@@ -178,12 +200,12 @@ pub(crate) struct MemoryMeter {
     pub(crate) exceeded: bool,
 }
 
-/// Entries of one table: interpreters need tens of thousands.
-const MAX_TABLE: usize = 100_000;
+/// What an entry of a table takes in the host.
+const TABLE_ENTRY: usize = size_of::<usize>();
 
-impl ResourceLimiter for MemoryMeter {
-    fn memory_growing(&mut self, current: usize, desired: usize, _maximum: Option<usize>) -> wasmtime::Result<bool> {
-        let used = self.used.saturating_sub(current).saturating_add(desired);
+impl MemoryMeter {
+    fn grow(&mut self, by: usize) -> wasmtime::Result<bool> {
+        let used = self.used.saturating_add(by);
         if used > self.max {
             self.exceeded = true;
             // A guest that was merely told no would abort with nothing but `unreachable` in the log.
@@ -192,8 +214,31 @@ impl ResourceLimiter for MemoryMeter {
         self.used = used;
         Ok(true)
     }
+}
 
-    fn table_growing(&mut self, _current: usize, desired: usize, _maximum: Option<usize>) -> wasmtime::Result<bool> {
-        Ok(desired <= MAX_TABLE)
+impl ResourceLimiter for MemoryMeter {
+    fn memory_growing(&mut self, current: usize, desired: usize, _maximum: Option<usize>) -> wasmtime::Result<bool> {
+        self.grow(desired.saturating_sub(current))
+    }
+
+    fn table_growing(&mut self, current: usize, desired: usize, _maximum: Option<usize>) -> wasmtime::Result<bool> {
+        if desired > MAX_TABLE {
+            return Ok(false);
+        }
+        self.grow(desired.saturating_sub(current).saturating_mul(TABLE_ENTRY))
+    }
+
+    // The pool checks the same when a component is loaded; without a pool nothing else does.
+
+    fn instances(&self) -> usize {
+        MAX_CORE_INSTANCES as usize
+    }
+
+    fn memories(&self) -> usize {
+        MAX_MEMORIES as usize
+    }
+
+    fn tables(&self) -> usize {
+        MAX_TABLES as usize
     }
 }

@@ -144,6 +144,7 @@ async fn injection_is_refused_to_the_guest() {
             (&["add-top", "Ä", "a"], "bad-name"),
             (&["remove-header", "X Y"], "bad-name"),
             (&["set-long-header", "X", "1100000"], "too-large"),
+            (&["set-long-header", "X", "1000"], "bad-value"),
         ],
     )
     .await;
@@ -159,11 +160,54 @@ async fn recipients_are_bounded() {
 }
 
 #[tokio::test]
+async fn the_first_changes_of_a_call_are_told_and_the_others_counted() {
+    let mut transaction = transaction(&[]);
+    check(&mut transaction, &[(&["add-recipients", "9000"], "()")]).await;
+    let changes = changes(&transaction);
+    assert_eq!(changes.len(), 51);
+    assert_eq!(changes[49], "exercise@0.1.0: add recipient r49@example.org");
+    // The last edit is the attribute with the result.
+    assert_eq!(changes[50], "exercise@0.1.0: and 8,951 more");
+}
+
+#[tokio::test]
 async fn with_smtputf8_values_stay_as_they_are() {
     let mut transaction = transaction(&[]);
     transaction.envelope.smtputf8 = true;
     check(&mut transaction, &[(&["add-top", "X", "Jõe"], "()")]).await;
     assert_eq!(header(&transaction), "X: Jõe\r\n");
+}
+
+#[tokio::test]
+async fn a_recipient_is_never_there_twice() {
+    let mut transaction = transaction(&[]);
+    check(
+        &mut transaction,
+        &[
+            (&["add-recipient", "second@example.net"], "()"),
+            (&["add-recipient", "third@example.net"], "()"),
+            (&["replace-recipient", "1", "second@EXAMPLE.net"], "()"),
+            (&["recipients"], "recipient@example.net,second@EXAMPLE.net,third@example.net"),
+            (&["replace-recipient", "0", "third@EXAMPLE.net"], "()"),
+            (&["recipients"], "second@EXAMPLE.net,third@example.net"),
+        ],
+    )
+    .await;
+    assert!(!transaction.envelope.smtputf8);
+}
+
+#[tokio::test]
+async fn an_international_address_needs_smtputf8() {
+    for step in [
+        ["set-reverse-path", "jõe@example.org", "-"],
+        ["add-recipient", "jõe@example.org", "-"],
+        ["replace-recipient", "0", "jõe@example.org"],
+    ] {
+        let step = if step[2] == "-" { &step[..2] } else { &step[..] };
+        let mut transaction = transaction(&[]);
+        check(&mut transaction, &[(step, "()")]).await;
+        assert!(transaction.envelope.smtputf8, "{step:?}");
+    }
 }
 
 #[tokio::test]

@@ -169,6 +169,28 @@ async fn the_deadline_ends_a_call() {
 }
 
 #[tokio::test]
+async fn a_busy_server_answers_451_whatever_on_error_says() {
+    for on_error in [OnError::Defer, OnError::Skip, OnError::Reject] {
+        let mut spec = hostile("loop");
+        (spec.instances, spec.on_error) = (1, on_error);
+        (spec.cpu, spec.deadline) = (Duration::from_secs(60), Duration::from_millis(50));
+        let set = PluginSet::new(vec![load(spec).await]);
+        let mut looping = trigger();
+        let mut holding = set.rewrite(&mut looping);
+        // It runs its first slice and is not asked again, so it keeps the only instance.
+        tokio::select! {
+            biased;
+            _ = &mut holding => panic!("the loop ended"),
+            () = tokio::task::yield_now() => {}
+        }
+        let refusal = set.rewrite(&mut transaction(&[])).await.unwrap_err();
+        let reply = "451 4.3.2 Message not accepted: too busy, try again later";
+        assert_eq!(refusal.reply.to_string(), reply, "{on_error:?}");
+        assert!(refusal.detail.contains("busy: no instance became free"), "{}", refusal.detail);
+    }
+}
+
+#[tokio::test]
 async fn what_waits_in_the_host_costs_no_cpu() {
     let mut spec = hostile("read-forever");
     spec.cpu = Duration::from_millis(500);
@@ -196,10 +218,30 @@ impl postern_core::message::ContentSource for Slow {
     }
 }
 
-#[tokio::test]
-async fn a_flood_of_log_lines_is_harmless() {
-    let set = PluginSet::new(vec![load(hostile("flood-log")).await]);
+/// Runs the plugin with a log that shows `info` and above, and gives what was logged.
+async fn logged(what: &str) -> String {
+    let log = tempfile::NamedTempFile::new().unwrap();
+    let writer = std::sync::Arc::new(log.reopen().unwrap());
+    let subscriber =
+        tracing_subscriber::fmt().with_max_level(tracing::Level::INFO).with_ansi(false).with_writer(writer).finish();
+    let set = PluginSet::new(vec![load(hostile(what)).await]);
+    let _shown = tracing::subscriber::set_default(subscriber);
     set.rewrite(&mut trigger()).await.unwrap();
+    std::fs::read_to_string(log.path()).unwrap()
+}
+
+#[tokio::test]
+async fn a_flood_of_log_lines_is_cut() {
+    let log = logged("flood-log").await;
+    let lines = log.matches("flood").count();
+    assert!((100..1000).contains(&lines), "{lines} of 1000 lines");
+    assert!(!log.contains('\x1b') && log.contains("\\r\\n"), "{log}");
+}
+
+#[tokio::test]
+async fn lines_that_nobody_sees_cost_none_that_somebody_does() {
+    let log = logged("flood-debug").await;
+    assert!(!log.contains("flood") && log.contains("the one that matters"), "{log}");
 }
 
 #[tokio::test]
@@ -221,7 +263,7 @@ async fn an_init_that_fails_is_a_load_error() {
         assert!(!error.contains(char::is_control), "{error}");
     };
     check("refuse-init", "plugin \"hostile\" refuses its config: do: it says refuse-init\\r\\nso I refuse").await;
-    check("trap-init", "plugin \"hostile\" did not start: a new instance could not be made: wasm").await;
+    check("trap-init", "plugin \"hostile\" did not start: its start failed: wasm").await;
     check("loop-init", "plugin \"hostile\" did not start: it used up its CPU limit").await;
     check("nonsense", "plugin \"hostile\" refuses its config: config: do: unknown variant `nonsense`").await;
 }

@@ -95,6 +95,9 @@ async fn what_is_no_plugin_is_refused() {
     let mut none = header_rewrite(json!({}));
     none.instances = 0;
     assert!(refused(none).await.contains("instances = 0"));
+    let mut many = header_rewrite(json!({}));
+    many.instances = usize::MAX;
+    assert!(refused(many).await.contains("instances must be at most 1000"));
 }
 
 #[tokio::test]

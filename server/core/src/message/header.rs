@@ -18,6 +18,9 @@ pub enum HeaderError {
     /// A CR, LF or NUL would end the field early and inject another.
     #[error("a header field value must not contain CR, LF or NUL")]
     Value,
+    /// RFC 5322 section 2.1.1: the value has a stretch without white space that no line can hold.
+    #[error("a header field line must not be longer than 998 octets, and the value can't be folded into such")]
+    LineTooLong,
     /// The whole block would grow past [`HeaderBlock::MAX`].
     #[error("the header block would grow past 1 MiB")]
     TooLarge,
@@ -48,7 +51,14 @@ impl Field {
         if value.bytes().any(|b| matches!(b, b'\r' | b'\n' | 0)) {
             return Err(HeaderError::Value);
         }
+        // Before it is copied.
+        if name.len().saturating_add(value.len()) > HeaderBlock::MAX {
+            return Err(HeaderError::TooLarge);
+        }
         let raw = fold(name, value);
+        if raw.split(|b| *b == b'\n').any(|line| line.len() > MAX_LINE + 1) {
+            return Err(HeaderError::LineTooLong);
+        }
         Ok(Self { raw: raw.into(), name_len: name.len() })
     }
 
@@ -108,6 +118,13 @@ impl HeaderBlock {
         self.fields.iter()
     }
 
+    /// Octets of the block as it will be stored.
+    #[must_use]
+    #[allow(clippy::len_without_is_empty, reason = "octets, not fields: a block without fields is no special case")]
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
     /// How many fields there are.
     #[must_use]
     pub fn count(&self) -> usize {
@@ -130,7 +147,7 @@ impl HeaderBlock {
         self.all(name).next()
     }
 
-    /// Adds a field. `value` is one line; it is folded at spaces where it is long.
+    /// Adds a field. `value` is one line; it is folded at spaces and tabs where it is long.
     ///
     /// # Errors
     /// A name or value that could not stand in a header, or a block grown too large.
@@ -199,7 +216,10 @@ impl HeaderBlock {
     }
 }
 
-/// Folds at spaces so that lines stay within 78 characters where they can (RFC 5322 section 2.1.1). Unfolding gives
+/// Longest line in octets, without its CRLF (RFC 5322 section 2.1.1).
+const MAX_LINE: usize = 998;
+
+/// Folds at spaces and tabs so that lines stay within 78 characters where they can (RFC 5322 section 2.1.1). Unfolding gives
 /// the value back to the octet.
 fn fold(name: &str, value: &str) -> Vec<u8> {
     const LINE: usize = 78;
@@ -212,11 +232,16 @@ fn fold(name: &str, value: &str) -> Vec<u8> {
         raw.push(b' ');
         column += 1;
     }
-    for word in value.split_inclusive(' ') {
+    for word in value.split_inclusive([' ', '\t']) {
+        let space = raw.last().copied().filter(|b| matches!(b, b' ' | b'\t'));
         // A fold before white space, and never one that would leave a line of white space alone.
-        if column + word.trim_end().len() > LINE && has_text && !word.trim().is_empty() && raw.last() == Some(&b' ') {
+        if column + word.trim_end().len() > LINE
+            && has_text
+            && !word.trim().is_empty()
+            && let Some(space) = space
+        {
             raw.pop();
-            raw.extend_from_slice(b"\r\n ");
+            raw.extend_from_slice(&[b'\r', b'\n', space]);
             column = 1;
         }
         raw.extend_from_slice(word.as_bytes());
@@ -409,7 +434,23 @@ mod tests {
         let field = Field::build("X-Long", value.trim()).unwrap();
         assert!(field.raw.split(|b| *b == b'\n').all(|line| line.len() <= 80), "{field:?}");
         assert_eq!(field.value(), value.trim());
+        let tabs = Field::build("X-Long", &value.replace(' ', "\t")).unwrap();
+        assert!(tabs.raw.split(|b| *b == b'\n').all(|line| line.len() <= 80), "{tabs:?}");
+        assert_eq!(tabs.value(), value.trim().replace(' ', "\t"));
         let unbreakable = Field::build("X-Long", &"w".repeat(300)).unwrap();
         assert_eq!(unbreakable.value(), "w".repeat(300));
+    }
+
+    #[test]
+    fn lines_that_no_server_would_take_are_refused() {
+        // With `X: ` in front, 998 octets.
+        let longest = "w".repeat(995);
+        let field = Field::build("X", &longest).unwrap();
+        assert_eq!((field.raw.len(), field.value()), (1000, longest.clone()));
+        for value in [format!("{longest}w"), format!("a {}", "w".repeat(998)), format!("a{}b", " ".repeat(998))] {
+            assert_eq!(Field::build("X", &value), Err(HeaderError::LineTooLong), "{value}");
+        }
+        let folded = Field::build("X", &format!("a {}\tb", "w".repeat(997))).unwrap();
+        assert_eq!(folded.raw, format!("X: a\r\n {}\r\n\tb\r\n", "w".repeat(997)));
     }
 }

@@ -20,8 +20,9 @@ pub async fn load(config: &Config) -> Result<Arc<dyn Hooks>, PluginError> {
     if sections.is_empty() {
         return Ok(Arc::new(NoHooks));
     }
-    let wanted: usize = sections.iter().map(|section| section.instances).sum();
-    let options = EngineOptions { instances: u32::try_from(wanted * 2).unwrap_or(u32::MAX) };
+    // Those too large are refused when their plugin is loaded; the sum must not overflow before that.
+    let wanted = sections.iter().fold(0_usize, |sum, section| sum.saturating_add(section.instances.min(1000)));
+    let options = EngineOptions { instances: u32::try_from(wanted.saturating_mul(2)).unwrap_or(u32::MAX) };
     let host = PluginHost::new(&options).map_err(|error| PluginError(with_causes(&error)))?;
     let mut plugins = Vec::new();
     for section in sections {

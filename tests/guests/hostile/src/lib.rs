@@ -19,6 +19,7 @@ enum Do {
     EditWithoutEnd,
     ReadForever,
     FloodLog,
+    FloodDebug,
     RefuseInit,
     TrapInit,
     LoopInit,
@@ -83,6 +84,10 @@ impl Rewrite for Hostile {
                 std::hint::black_box(message.read_body(0, 1)?);
             },
             Do::FloodLog => (0..1000).for_each(|_| log::info("flood\r\n\x1b[31mred")),
+            Do::FloodDebug => {
+                (0..1000).for_each(|_| log::debug("flood"));
+                log::error("the one that matters");
+            }
             Do::RefuseInit | Do::TrapInit | Do::LoopInit => {}
         }
         Ok(())
