@@ -148,11 +148,11 @@ impl Postern {
     /// SIGTERM, and waits for the end.
     ///
     /// # Panics
-    /// It can't be waited for.
+    /// It does not end.
     pub fn terminate(&mut self) -> Exit {
         let start = Instant::now();
         self.signal(libc::SIGTERM);
-        let status = self.child.wait().expect("a status");
+        let status = self.wait_end();
         Exit { status, took: start.elapsed() }
     }
 

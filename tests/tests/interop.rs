@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
-use postern_tests::{AioSink, Postern, SmtpSink, python, run, wait_for};
+use postern_tests::{AioSink, Client, Postern, SmtpSink, python, run, wait_for};
 
 const SMTP_SOURCE: &str = "/usr/sbin/smtp-source";
 
@@ -47,6 +47,26 @@ fn swaks_is_refused_from_elsewhere() {
     assert!(String::from_utf8_lossy(&output.stdout).contains("554 5.7.1"), "{output:?}");
     assert!(server.queue().is_empty());
     server.wait_log(" NOQUEUE ", 1);
+}
+
+#[test]
+fn what_a_client_is_refused_is_in_the_log() {
+    let sink = SmtpSink::start(&[]);
+    let server = Postern::start_with(sink.port, "max_recipients = 1\nmax_size = 100", "", "");
+    let mut client = Client::hello(server.port).unwrap();
+    client.command("WHAT", 5).unwrap();
+    client.command("MAIL FROM:<a@b.example> SIZE=101", 5).unwrap();
+    client.command("MAIL FROM:<a@b.example>", 2).unwrap();
+    client.command("RCPT TO:<c@d.example>", 2).unwrap();
+    client.command("RCPT TO:<e@d.example>", 4).unwrap();
+    client.command("DATA", 3).unwrap();
+    client.command("bare\nline end\r\n.", 5).unwrap();
+    let lines = server.wait_log(" NOQUEUE ", 4);
+    for (line, part) in lines.iter().zip(["500 5.5.1", "552 5.3.4", "452 4.5.3", "550 5.6.0"]) {
+        assert!(line.contains(part), "{part} is not in {line}");
+    }
+    assert!(lines[3].contains("stage=\"END-OF-DATA\""), "{lines:?}");
+    assert!(server.log_lines(" QUEUED ").is_empty());
 }
 
 #[test]
