@@ -1,4 +1,8 @@
-//! Where a recipient goes: its zone and destination, decided once, at intake.
+//! Where a recipient goes: its zone and destination, decided once, at intake; and the hosts of a destination.
+
+mod host;
+
+pub use host::{Host, Unroutable};
 
 use std::fmt;
 use std::sync::Arc;

@@ -1,7 +1,9 @@
 //! Zones: named policy for a part of the mail.
 
+mod outbound;
 mod select;
 
+pub use outbound::{Credentials, IpVersion, Source, TlsMode};
 pub use select::{Rules, by_message, by_recipient};
 
 use std::sync::Arc;
