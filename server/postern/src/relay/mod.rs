@@ -1,5 +1,6 @@
 //! The wiring: builds the parts from the config, supervises their tasks, settles outcomes, shuts down in order.
 
+mod connections;
 mod crew;
 mod dispatch;
 mod expire;
@@ -7,11 +8,13 @@ mod plugins;
 mod router;
 mod section;
 mod settle;
+mod worker;
 
 pub use plugins::{PluginError, load as load_plugins};
 pub use router::DEFAULT_ZONE;
 pub use section::{
-    DsnSection, DsnSender, Engine, OnError, PluginSection, QueueSection, SmartHostSection, Tls, ZoneSection,
+    DomainLimits, DomainSection, DsnSection, DsnSender, Engine, Ip, OnError, PerDomainSection, PluginSection,
+    PoolAddressSection, PoolSection, QueueSection, SmartHostSection, Tls, ZoneSection,
 };
 
 use crate::config::Config;
@@ -123,7 +126,8 @@ impl Server {
             hostname: Arc::clone(&hostname),
             clock: now,
         });
-        let dispatch = Dispatch::new(spool.clone(), zones.clone(), Arc::clone(&settler), &hostname, now);
+        let dispatch =
+            Dispatch::new(spool.clone(), zones.clone(), &config.domains, Arc::clone(&settler), &hostname, now);
         let max_age = config.written.queue.max_age.0;
         Ok(Self { spool, intake, dispatch: Arc::new(dispatch), zones, settler, max_age, listeners, control })
     }
