@@ -12,6 +12,7 @@ use crate::http::HttpSection;
 use crate::observe::LogSection;
 use crate::receive::ListenerSection;
 use crate::relay::{DEFAULT_ZONE, DsnSection, PluginSection, QueueSection, ZoneSection};
+use crate::resolve::{Dns, DnsSection};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -72,6 +73,8 @@ pub struct Written {
     pub zone: BTreeMap<String, ZoneSection>,
     /// `[dsn]`
     pub dsn: DsnSection,
+    /// `[dns]`
+    pub dns: DnsSection,
     /// `[[plugin]]`
     pub plugin: Vec<PluginSection>,
     /// `[log]`
@@ -113,6 +116,8 @@ pub struct Config {
     pub zones: Vec<postern_core::zone::Zone>,
     /// Who DSNs are from.
     pub dsn: crate::relay::DsnSender,
+    /// Who is asked for the hosts that mail goes to.
+    pub dns: Dns,
 }
 
 impl Config {
@@ -149,6 +154,7 @@ impl Config {
             ));
         }
         let dsn = written.dsn.check(&written.hostname).map_err(ConfigError::Value)?;
+        let dns = written.dns.check().map_err(ConfigError::Value)?;
         let mut names = std::collections::BTreeSet::new();
         for plugin in &written.plugin {
             plugin.check().map_err(ConfigError::Value)?;
@@ -156,7 +162,7 @@ impl Config {
                 return Err(ConfigError::Value(format!("[[plugin]]: two are named `{}`", plugin.name)));
             }
         }
-        Ok(Self { hostname: written.hostname.clone(), listeners, zones, dsn, written })
+        Ok(Self { hostname: written.hostname.clone(), listeners, zones, dsn, dns, written })
     }
 
     /// The folder of everything durable.
@@ -273,6 +279,7 @@ mod tests {
             "[[plugin]]\nname = 'a'\n[zone.default]\nsmart_host = { host = 'h' }",
             &["[[plugin]] a: needs a component"],
         );
+        check(&format!("[zone.default]\n{host}\n[dns]\nservers = ['resolver.example']"), &["dns.servers: "]);
         check("[listener.feeder]\nallow_from = ['0.0.0.0/0']", &["listener.feeder.allow_from: ", "open relay"]);
         let plugin = "[[plugin]]\nname = 'a'\ncomponent = 'a.wasm'\n";
         let zone = format!("[zone.default]\n{host}\n");
