@@ -16,6 +16,7 @@ use crate::receive::{Listener, ListenerSection};
 use crate::relay::{
     DEFAULT_ZONE, DomainLimits, DomainSection, DsnSection, PluginSection, PoolSection, QueueSection, ZoneSection,
 };
+use crate::resolve::{Dns, DnsSection};
 use postern_core::zone::Zone;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -82,6 +83,8 @@ pub struct Written {
     pub domain: BTreeMap<String, DomainSection>,
     /// `[dsn]`
     pub dsn: DsnSection,
+    /// `[dns]`
+    pub dns: DnsSection,
     /// `[[plugin]]`
     pub plugin: Vec<PluginSection>,
     /// `[log]`
@@ -126,6 +129,8 @@ pub struct Config {
     pub domains: Vec<DomainLimits>,
     /// Who DSNs are from.
     pub dsn: crate::relay::DsnSender,
+    /// Who is asked for the hosts that mail goes to.
+    pub dns: Dns,
 }
 
 impl Config {
@@ -173,6 +178,7 @@ impl Config {
             ));
         }
         let dsn = written.dsn.check(&written.hostname).map_err(ConfigError::Value)?;
+        let dns = written.dns.check().map_err(ConfigError::Value)?;
         let mut names = std::collections::BTreeSet::new();
         for plugin in &written.plugin {
             plugin.check().map_err(ConfigError::Value)?;
@@ -180,7 +186,7 @@ impl Config {
                 return Err(ConfigError::Value(format!("[[plugin]]: two are named `{}`", plugin.name)));
             }
         }
-        Ok(Self { hostname: written.hostname.clone(), listeners, zones, domains, dsn, written })
+        Ok(Self { hostname: written.hostname.clone(), listeners, zones, domains, dsn, dns, written })
     }
 
     /// The folder of everything durable.
@@ -325,6 +331,7 @@ mod tests {
             "[[plugin]]\nname = 'a'\n[zone.default]\nsmart_host = { host = 'h' }",
             &["[[plugin]] a: needs a component"],
         );
+        check(&format!("[zone.default]\n{host}\n[dns]\nservers = ['resolver.example']"), &["dns.servers: "]);
         check("[listener.feeder]\nallow_from = ['0.0.0.0/0']", &["listener.feeder.allow_from: ", "open relay"]);
         let plugin = "[[plugin]]\nname = 'a'\ncomponent = 'a.wasm'\n";
         let zone = format!("[zone.default]\n{host}\n");
