@@ -11,7 +11,7 @@ use toml::{Table, Value};
 pub const ENV_PREFIX: &str = "POSTERN__";
 
 /// Keys that hold paths; a relative one belongs to the folder of the file that names it. `*` stands for any name.
-const PATHS: [&[&str]; 2] = [&["data_dir"], &["plugin", "*", "component"]];
+const PATHS: [&[&str]; 3] = [&["data_dir"], &["tls", "roots"], &["plugin", "*", "component"]];
 
 /// Reads and merges the files and the environment.
 pub fn read(files: &[PathBuf], env: impl Iterator<Item = (String, String)>) -> Result<Table, ConfigError> {
@@ -86,6 +86,8 @@ fn merge_named(base: &mut Vec<Value>, over: Vec<Value>) {
 fn resolve(table: &mut Table, path: &[&str], folder: &Path) {
     let Some((first, rest)) = path.split_first() else { return };
     match table.get_mut(*first) {
+        // Empty stands for none.
+        Some(Value::String(text)) if text.is_empty() => {}
         Some(Value::String(text)) if rest.is_empty() => *text = folder.join(&*text).to_string_lossy().into_owned(),
         Some(Value::Table(inner)) => resolve(inner, rest, folder),
         Some(Value::Array(items)) => {

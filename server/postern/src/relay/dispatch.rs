@@ -7,15 +7,16 @@
 use super::crew::Crew;
 use super::router::Zones;
 use super::settle::Settler;
-use crate::deliver::{self, Attempt, Connection, NextHop};
+use crate::deliver::{self, Attempt, Connection, Route, TlsClient};
 use crate::spool::{Leased, LeasedRecipient, Ready, Spool};
 use futures_util::FutureExt as _;
 use postern_core::mail::{EnhancedCode, Outcome, Reason, Scope, Seq};
-use postern_core::route::QueueKey;
+use postern_core::route::{Host, QueueKey, Unroutable};
 use postern_core::smtp::client::{MAX_RECIPIENTS, TimeLimits};
 use postern_core::time::Timestamp;
-use postern_core::zone::Zone;
+use postern_core::zone::{Source, TlsMode, Zone};
 use std::collections::HashMap;
+use std::net::{IpAddr, Ipv4Addr};
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
@@ -38,6 +39,7 @@ pub struct Dispatch<S: Spool> {
     zones: Zones,
     settler: Arc<Settler<S>>,
     options: deliver::Options,
+    helo: String,
     clock: fn() -> Timestamp,
     /// Something that is not the spool's has changed: a next hop has begun or ended a rest, a worker has left.
     look_again: Notify,
@@ -49,8 +51,9 @@ type Slots = HashMap<Arc<str>, Arc<Semaphore>>;
 impl<S: Spool> Dispatch<S> {
     /// A dispatcher of `spool` that says `helo` in EHLO.
     pub fn new(spool: S, zones: Zones, settler: Arc<Settler<S>>, helo: &str, clock: fn() -> Timestamp) -> Self {
-        let options = deliver::Options { helo: helo.to_owned(), limits: TimeLimits::default() };
-        Self { spool, zones, settler, options, clock, look_again: Notify::new() }
+        let tls = Arc::new(TlsClient::new(None).expect("the library has TLS 1.2 and 1.3, and no file is read"));
+        let options = deliver::Options { limits: TimeLimits::default(), tls };
+        Self { spool, zones, settler, options, helo: helo.to_owned(), clock, look_again: Notify::new() }
     }
 
     /// Runs until `stop` turns true, then lets attempts in flight finish.
@@ -116,10 +119,35 @@ impl<S: Spool> Dispatch<S> {
             }
         };
         let seqs: Vec<Seq> = leased.recipients.iter().map(|r| r.token.recipient.seq).collect();
-        let (hop, cached) = (NextHop::from(&zone.smart_host), connection.take());
-        let (attempt, kept) = deliver::attempt(cached, &hop, &self.options, &leased.message, &seqs, &*content).await;
+        let route = match self.route(zone).await {
+            Ok(route) => route,
+            Err(error) => {
+                let destination = zone.smart_host.destination();
+                return deliver::unroutable(&seqs, Unroutable::Temporary, &error.to_string(), &destination);
+            }
+        };
+        let cached = connection.take();
+        let (attempt, kept) = deliver::attempt(cached, &route, &self.options, &leased.message, &seqs, &*content).await;
         *connection = kept;
         attempt
+    }
+
+    /// To the zone's smart host, in clear.
+    async fn route(&self, zone: &Zone) -> std::io::Result<Route> {
+        let name = zone.smart_host.host.clone();
+        let addresses = match name.parse() {
+            Ok(ip) => vec![ip],
+            Err(_) => tokio::net::lookup_host((name.as_str(), 0)).await?.map(|address| address.ip()).collect(),
+        };
+        let source = Source { ip: IpAddr::V4(Ipv4Addr::UNSPECIFIED), helo: self.helo.clone() };
+        Ok(Route {
+            hosts: vec![Host { name, addresses }],
+            port: zone.smart_host.port,
+            tls: TlsMode::Off,
+            credentials: None,
+            sources: vec![source],
+            own_names: Arc::new([]),
+        })
     }
 
     /// Lets the next hop rest if nobody could be reached there, or wakes the dispatcher once it can be again.
@@ -223,5 +251,5 @@ fn not_attempted(leased: &Leased, why: &str) -> Attempt {
     };
     let outcome = |r: &LeasedRecipient| (r.token.recipient.seq, Outcome::Deferred(reason.clone()));
     let outcomes = leased.recipients.iter().map(outcome).collect();
-    Attempt { outcomes, reusable: false, stale: false, remote: String::new() }
+    Attempt { outcomes, ..Attempt::default() }
 }
