@@ -11,8 +11,8 @@ use toml::{Table, Value};
 pub const ENV_PREFIX: &str = "POSTERN__";
 
 /// Keys that hold paths; a relative one belongs to the folder of the file that names it. `*` stands for any name.
-const PATHS: [&[&str]; 3] =
-    [&["data_dir"], &["plugin", "*", "component"], &["zone", "*", "smart_host", "password", "file"]];
+const PATHS: [&[&str]; 4] =
+    [&["data_dir"], &["tls", "roots"], &["plugin", "*", "component"], &["zone", "*", "smart_host", "password", "file"]];
 
 /// Reads and merges the files and the environment.
 pub fn read(files: &[PathBuf], env: impl Iterator<Item = (String, String)>) -> Result<Table, ConfigError> {
@@ -93,6 +93,8 @@ fn resolve(table: &mut Table, path: &[&str], folder: &Path) {
         return;
     }
     match table.get_mut(*first) {
+        // Empty stands for none.
+        Some(Value::String(text)) if text.is_empty() => {}
         Some(Value::String(text)) if rest.is_empty() => *text = folder.join(&*text).to_string_lossy().into_owned(),
         Some(Value::Table(inner)) => resolve(inner, rest, folder),
         Some(Value::Array(items)) => {

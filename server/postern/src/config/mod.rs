@@ -10,6 +10,7 @@ pub use layers::ENV_PREFIX;
 pub use secret::Secret;
 pub use units::{Size, Span};
 
+use crate::deliver::TlsSection;
 use crate::http::HttpSection;
 use crate::observe::LogSection;
 use crate::receive::{Listener, ListenerSection};
@@ -85,6 +86,8 @@ pub struct Written {
     pub dsn: DsnSection,
     /// `[dns]`
     pub dns: DnsSection,
+    /// `[tls]`
+    pub tls: TlsSection,
     /// `[[plugin]]`
     pub plugin: Vec<PluginSection>,
     /// `[log]`
@@ -179,6 +182,7 @@ impl Config {
         }
         let dsn = written.dsn.check(&written.hostname).map_err(ConfigError::Value)?;
         let dns = written.dns.check().map_err(ConfigError::Value)?;
+        written.tls.check().map_err(ConfigError::Value)?;
         let mut names = std::collections::BTreeSet::new();
         for plugin in &written.plugin {
             plugin.check().map_err(ConfigError::Value)?;
@@ -336,6 +340,9 @@ mod tests {
         let plugin = "[[plugin]]\nname = 'a'\ncomponent = 'a.wasm'\n";
         let zone = format!("[zone.default]\n{host}\n");
         check(&format!("{zone}{plugin}{plugin}"), &["two are named `a`"]);
+        check(&format!("{zone}[tls]\nroots = 'no-such.pem'"), &["tls.roots: no-such.pem: "]);
+        check(&format!("{zone}[tls]\nroots = 'postern.toml'"), &["tls.roots: postern.toml: there is no certificate"]);
+        assert!(load(&format!("{zone}[tls]\nroots = ''")).is_ok());
         check(&format!("{plugin}on_eror = 'skip'"), &["line 4", "did you mean `on_error`?"]);
         assert!(Config::load(&[PathBuf::from("no/such.toml")], std::iter::empty()).is_err());
         assert!(load(&format!("{zone}{plugin}")).is_ok());

@@ -8,10 +8,11 @@
 use super::connections::{Connections, Full, Limits};
 use super::crew::Crew;
 use super::router::Zones;
+use super::routes::Routes;
 use super::section::DomainLimits;
 use super::settle::Settler;
 use super::worker::Worker;
-use crate::deliver::{self, Connection};
+use crate::deliver::{self, Connection, TlsClient};
 use crate::spool::{Ready, Spool};
 use postern_core::route::QueueKey;
 use postern_core::smtp::client::TimeLimits;
@@ -30,14 +31,17 @@ const STOP_TIMEOUT: Duration = Duration::from_secs(6);
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 /// How often parked connections are looked at.
 const CLOSE_EVERY: Duration = Duration::from_secs(1);
-/// A pass that took longer (very many queues) is followed by a pause of the same length, so that looking takes half a
-/// core at most.
+/// A pass that took longer (very many queues) is followed by a pause: as long if it found work, so that looking takes
+/// half a core at most, else [`FRUITLESS`] times as long.
 const LONG_PASS: Duration = Duration::from_millis(1);
+/// See [`LONG_PASS`].
+const FRUITLESS: u32 = 9;
 
 /// What the dispatcher and its workers share.
 pub struct Dispatch<S: Spool> {
     pub(super) spool: S,
     zones: Zones,
+    pub(super) routes: Routes,
     pub(super) settler: Arc<Settler<S>>,
     pub(super) options: deliver::Options,
     pub(super) clock: fn() -> Timestamp,
@@ -60,16 +64,17 @@ struct Candidate {
 }
 
 impl<S: Spool> Dispatch<S> {
-    /// A dispatcher of `spool` that says `helo` in EHLO.
+    /// A dispatcher of `spool`.
     pub fn new(
         spool: S,
         zones: Zones,
         domains: &[DomainLimits],
+        routes: Routes,
+        tls: Arc<TlsClient>,
         settler: Arc<Settler<S>>,
-        helo: &str,
         clock: fn() -> Timestamp,
     ) -> Self {
-        let options = deliver::Options { helo: helo.to_owned(), limits: TimeLimits::default() };
+        let options = deliver::Options { limits: TimeLimits::default(), tls };
         let connections = zones.all().map(|zone| {
             let connections = Connections::new(zone.connections);
             (Arc::clone(&zone.name), Arc::new(connections))
@@ -81,7 +86,7 @@ impl<S: Spool> Dispatch<S> {
         });
         let domains = domains.collect();
         let (look_again, crews) = (Notify::new(), Mutex::default());
-        Self { spool, zones, settler, options, clock, look_again, crews, connections, domains }
+        Self { spool, zones, routes, settler, options, clock, look_again, crews, connections, domains }
     }
 
     fn crews(&self) -> MutexGuard<'_, HashMap<QueueKey, Arc<Crew>>> {
@@ -95,7 +100,9 @@ impl<S: Spool> Dispatch<S> {
         loop {
             while workers.try_join_next().is_some() {}
             let began = Instant::now();
+            let before = workers.len();
             let mut pause = self.pass(&mut workers, &stop);
+            let fruitless = workers.len() == before;
             if began.saturating_duration_since(closed) >= CLOSE_EVERY {
                 closed = began;
                 self.close_idle(Some(began), &mut workers);
@@ -111,7 +118,8 @@ impl<S: Spool> Dispatch<S> {
                 _ = stop.wait_for(|stop| *stop) => break,
             }
             if took > LONG_PASS {
-                tokio::time::sleep(took.min(CLOSE_EVERY)).await;
+                let pause = took * if fruitless { FRUITLESS } else { 1 };
+                tokio::time::sleep(pause.min(CLOSE_EVERY)).await;
             }
         }
         let all_ended = async {

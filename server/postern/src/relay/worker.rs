@@ -4,11 +4,11 @@
 use super::connections::{Connections, Granted, Held, Limits, Slot};
 use super::crew::Crew;
 use super::dispatch::Dispatch;
-use crate::deliver::{self, Attempt, Connection, NextHop};
+use crate::deliver::{self, Attempt, Connection};
 use crate::spool::{Leased, LeasedRecipient, Spool};
 use futures_util::FutureExt as _;
 use postern_core::mail::{EnhancedCode, Outcome, Reason, Scope, Seq};
-use postern_core::route::QueueKey;
+use postern_core::route::{QueueKey, Unroutable};
 use postern_core::smtp::client::MAX_RECIPIENTS;
 use postern_core::zone::{Group, Source, Zone};
 use std::panic::AssertUnwindSafe;
@@ -144,15 +144,23 @@ impl<S: Spool> Worker<S> {
         let source = sources[0].ip;
         self.change_source(source).await;
         let seqs: Vec<Seq> = leased.recipients.iter().map(|r| r.token.recipient.seq).collect();
-        let Some(host) = &self.zone.smart_host else {
-            return not_attempted(leased, "this version does not deliver by MX yet");
+        let route = match dispatch.routes.find(&self.zone, &self.queue.destination, sources).await {
+            Ok(route) => route,
+            // A connection that is there needs no DNS.
+            Err(error) if error.why == Unroutable::Temporary && self.is_connected() => {
+                dispatch.routes.without_hosts(&self.zone, sources)
+            }
+            Err(error) => return deliver::unroutable(&seqs, error.why, &error.detail, &self.queue.destination),
         };
-        let hop = NextHop::from(host);
         let cached = self.held.take().map(|held| held.connection);
         let (attempt, kept) =
-            deliver::attempt(cached, &hop, &dispatch.options, &leased.message, &seqs, &*content).await;
+            deliver::attempt(cached, &route, &dispatch.options, &leased.message, &seqs, &*content).await;
         self.held = kept.map(|connection| Held { connection, source });
         attempt
+    }
+
+    fn is_connected(&mut self) -> bool {
+        self.held.as_mut().is_some_and(|held| held.connection.is_alive())
     }
 
     /// Sees to it that the connection at hand, if there is one, is for `source`.
@@ -207,5 +215,5 @@ fn not_attempted(leased: &Leased, why: &str) -> Attempt {
     };
     let outcome = |r: &LeasedRecipient| (r.token.recipient.seq, Outcome::Deferred(reason.clone()));
     let outcomes = leased.recipients.iter().map(outcome).collect();
-    Attempt { outcomes, reusable: false, stale: false, remote: String::new() }
+    Attempt { outcomes, ..Attempt::default() }
 }

@@ -19,8 +19,8 @@ pub use local::is_local;
 pub use section::{Dns, DnsSection};
 pub use table::Table;
 
-use futures_util::StreamExt;
 use futures_util::future::BoxFuture;
+use futures_util::{FutureExt as _, StreamExt as _};
 use postern_core::route::{
     self, Answer, Candidate, Candidates, Host, Missing, Mx, NoRoute, OwnIdentity, Policy, Target, Unroutable,
 };
@@ -94,12 +94,11 @@ pub async fn mx_hosts(
 /// The addresses of all candidates, in their order; those that take too long all together have none.
 async fn addresses(resolver: &dyn Resolver, candidates: &Candidates, ip: IpVersion) -> Vec<Answer<IpAddr>> {
     let deadline = Instant::now() + LOOKUP_LIMIT;
-    let lookups: Vec<BoxFuture<'_, Answer<IpAddr>>> =
-        candidates.hosts.iter().map(|host| resolver.addresses(&host.name, ip)).collect();
-    let lookups = lookups.into_iter().map(|lookup| async move {
-        let late = |_| Err(Missing::Temporary("no answer in time".to_owned()));
-        timeout_at(deadline, lookup).await.unwrap_or_else(late)
-    });
+    // A loop rather than a closure, whose future the compiler could not see to be `Send`.
+    let mut lookups: Vec<BoxFuture<'_, Answer<IpAddr>>> = Vec::with_capacity(candidates.hosts.len());
+    for host in &candidates.hosts {
+        lookups.push(until(deadline, resolver.addresses(&host.name, ip)).boxed());
+    }
     futures_util::stream::iter(lookups).buffered(CONCURRENT_HOSTS).collect().await
 }
 
@@ -126,6 +125,11 @@ pub async fn smart_host_hosts(resolver: &dyn Resolver, host: &str, ip: IpVersion
     let policy = Policy { ip, port: 0, own: &nobody, is_local: &|_| false, allow_private: true };
     let chosen = route::choose(host, only(host.to_owned()), vec![Ok(answer)], &policy, &mut fastrand::Rng::new());
     chosen.map_err(|_| unknown("it has no address of the zone's IP version".to_owned()))
+}
+
+async fn until(deadline: Instant, lookup: BoxFuture<'_, Answer<IpAddr>>) -> Answer<IpAddr> {
+    let late = |_| Err(Missing::Temporary("no answer in time".to_owned()));
+    timeout_at(deadline, lookup).await.unwrap_or_else(late)
 }
 
 fn only(name: String) -> Candidates {
