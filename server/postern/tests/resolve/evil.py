@@ -149,6 +149,16 @@ def answer(data, tcp):
             return code(RCODE.NXDOMAIN)
         reply.add_answer(mx(name, times, "h1.evil.test"))
         return reply
+    if label.startswith("any"):
+        reply.add_answer(mx(name, 10, "h1.evil.test"))
+        return reply
+    if label.startswith("big"):
+        # Only over TCP.
+        if not tcp:
+            reply.header.tc = 1
+            return reply
+        reply.add_answer(mx(name, 10, "h1.evil.test"))
+        return reply
     if label == "half":
         # One IP version works, the other does not.
         if kind == "AAAA":
