@@ -51,11 +51,24 @@ impl Postern {
     /// It does not start.
     #[must_use]
     pub fn start_with(next_hop: u16, listener: &str, zone: &str, config: &str) -> Self {
+        let zone = format!("smart_host = {{ host = '127.0.0.1', port = {next_hop} }}\n{zone}");
+        Self::launch(free_port(), listener, &zone, config)
+    }
+
+    /// Starts a server that listens on `port` and delivers by MX: to port `mx_port` of the hosts that the DNS server on
+    /// `dns_port` names. `zone` is keys for `[zone.default]`, `dns` for `[dns]`.
+    #[must_use]
+    pub fn start_mx(port: u16, dns_port: u16, mx_port: u16, zone: &str, dns: &str, config: &str) -> Self {
+        let zone = format!("port = {mx_port}\n{zone}");
+        let config = format!("[dns]\nservers = ['127.0.0.1:{dns_port}']\n{dns}\n{config}");
+        Self::launch(port, "", &zone, &config)
+    }
+
+    fn launch(port: u16, listener: &str, zone: &str, config: &str) -> Self {
         let dir = tempfile::tempdir().expect("a folder");
-        let port = free_port();
         let text = format!(
             "hostname = 'mta.example.com'\n[listener.feeder]\naddress = '127.0.0.1:{port}'\n{listener}\n\
-             [zone.default]\nsmart_host = {{ host = '127.0.0.1', port = {next_hop} }}\n{zone}\n{config}\n"
+             [zone.default]\n{zone}\n{config}\n"
         );
         std::fs::write(dir.path().join("postern.toml"), text).expect("a config file");
         let child = spawn(dir.path(), 1);

@@ -26,10 +26,14 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
+use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
 /// One server has so long to answer a query, repeats and TCP included; then the next is asked.
 const SERVER_LIMIT: Duration = Duration::from_secs(5);
+/// At most so many queries are under way at once; others wait, within the time that they have. A query that is repeated
+/// has up to three sockets.
+const MAX_QUERIES: usize = 256;
 /// Answers that are kept: names with MX records, and twice as many with addresses. With [`MAX_RECORDS`] of the longest
 /// names this is 20 MiB; with common ones, 2.
 const CACHED_NAMES: usize = 4096;
@@ -50,6 +54,7 @@ pub struct Hickory {
     servers: Vec<Server>,
     /// Which server is asked first: the last that was of use.
     first: AtomicUsize,
+    under_way: Semaphore,
     mx: Cache<Mx>,
     v4: Cache<IpAddr>,
     v6: Cache<IpAddr>,
@@ -80,6 +85,7 @@ impl Hickory {
         Ok(Self {
             servers,
             first: AtomicUsize::new(0),
+            under_way: Semaphore::new(MAX_QUERIES),
             mx: Cache::new(CACHED_NAMES),
             v4: Cache::new(CACHED_NAMES),
             v6: Cache::new(CACHED_NAMES),
@@ -143,6 +149,8 @@ impl Hickory {
 
     /// Asks one server after the other until one has an answer.
     async fn query(&self, query: &Query) -> Said {
+        // It is never closed.
+        let _permit = self.under_way.acquire().await;
         let first = self.first.load(Ordering::Relaxed);
         let mut failures = Vec::new();
         for n in 0..self.servers.len() {
@@ -239,6 +247,8 @@ impl Resolver for Hickory {
 fn server(address: SocketAddr) -> Result<Server, SetupError> {
     let mut options = ResolverOpts::default();
     options.timeout = SERVER_LIMIT;
+    // Over TCP, where more than this is an error.
+    options.max_active_requests = MAX_QUERIES;
     let tls = TlsConfig::new().map_err(|error| SetupError(error.to_string()))?;
     let connections = [ConnectionConfig::udp(), ConnectionConfig::tcp()].map(|mut connection| {
         connection.port = address.port();

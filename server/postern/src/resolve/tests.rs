@@ -37,17 +37,17 @@ async fn ask(destination: &str, port: u16, allow_private: bool) -> Result<Vec<Ho
 
 #[tokio::test]
 async fn destinations() {
-    let rows: &[(&str, bool, Result<&[&str], Unroutable>)] = &[
-        ("two.example", false, Ok(&["first.example", "second.example"])),
-        ("TWO.Example", false, Ok(&["first.example", "second.example"])),
-        ("bücher.example", false, Ok(&["first.example"])),
-        ("bare.example", false, Ok(&["bare.example"])),
-        ("half.example", false, Ok(&["second.example"])),
-        ("halfus.example", false, Ok(&["first.example"])),
-        ("[8.8.8.9]", false, Ok(&["8.8.8.9"])),
-        ("[IPv6:2600::9]", false, Ok(&["2600::9"])),
-        ("[10.0.0.9]", true, Ok(&["10.0.0.9"])),
-        ("inside.example", true, Ok(&["inside.example"])),
+    let rows: &[(&str, bool, Result<&str, Unroutable>)] = &[
+        ("two.example", false, Ok("first.example second.example")),
+        ("TWO.Example", false, Ok("first.example second.example")),
+        ("bücher.example", false, Ok("first.example")),
+        ("bare.example", false, Ok("bare.example")),
+        ("half.example", false, Ok("second.example")),
+        ("halfus.example", false, Ok("first.example")),
+        ("[8.8.8.9]", false, Ok("8.8.8.9")),
+        ("[IPv6:2600::9]", false, Ok("2600::9")),
+        ("[10.0.0.9]", true, Ok("10.0.0.9")),
+        ("inside.example", true, Ok("inside.example")),
         ("null.example", false, Err(Unroutable::NullMx)),
         ("us.example", false, Err(Unroutable::Loop)),
         ("inside.example", false, Err(Unroutable::Forbidden)),
@@ -64,7 +64,8 @@ async fn destinations() {
     ];
     for (destination, allow_private, expected) in rows {
         let found = ask(destination, 25, *allow_private).await;
-        let names = found.as_ref().map(|hosts| hosts.iter().map(|host| host.name.as_str()).collect::<Vec<_>>());
+        let names =
+            found.as_ref().map(|hosts| hosts.iter().map(|host| host.name.as_str()).collect::<Vec<_>>().join(" "));
         let names = names.as_deref().map_err(|error| error.why);
         assert_eq!(names, *expected, "{destination}: {found:?}");
         if let Err(error) = found {

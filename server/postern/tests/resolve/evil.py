@@ -73,7 +73,7 @@ def answer(data, tcp):
         reply.add_answer(mx(name, 10, "h1.evil.test"))
         return reply
     if label == "wrongquestion":
-        reply.q = DNSQuestion("other.evil.test", request.q.qtype)
+        reply.questions = [DNSQuestion("other.evil.test", request.q.qtype)]
         reply.add_answer(mx("other.evil.test", 10, "h1.evil.test"))
         return reply
     if label == "garbage":
@@ -132,6 +132,8 @@ def answer(data, tcp):
         for n in range(2000):
             reply.add_answer(a(name, "8.%d.%d.1" % (n // 256, n % 256)))
         return reply
+    if label == "manyaddresses":
+        return code(RCODE.NOERROR, soa=True)
     if label in ("cached", "uncached"):
         # Another answer each time.
         reply.add_answer(mx(name, times, "h1.evil.test", 300 if label != "uncached" else 0))
@@ -146,6 +148,16 @@ def answer(data, tcp):
         if times == 1:
             return code(RCODE.NXDOMAIN)
         reply.add_answer(mx(name, times, "h1.evil.test"))
+        return reply
+    if label.startswith("any"):
+        reply.add_answer(mx(name, 10, "h1.evil.test"))
+        return reply
+    if label.startswith("big"):
+        # Only over TCP.
+        if not tcp:
+            reply.header.tc = 1
+            return reply
+        reply.add_answer(mx(name, 10, "h1.evil.test"))
         return reply
     if label == "half":
         # One IP version works, the other does not.
