@@ -6,12 +6,16 @@
 #![allow(clippy::print_stderr, reason = "what a failed test's server said belongs beside the failure")]
 
 mod client;
+mod daemon;
 mod server;
 mod sink;
+mod tap;
 
 pub use client::{Client, Reply};
+pub use daemon::{Daemon, descriptors, memory_kib};
 pub use server::{Exit, Postern, binary, check, root};
 pub use sink::{AioSink, PYTHON, SmtpSink};
+pub use tap::{Tap, unclean};
 
 use std::net::TcpListener;
 use std::process::{Command, Output};
