@@ -7,12 +7,18 @@
 
 mod client;
 mod daemon;
+mod maildir;
+mod pieces;
+mod postfix;
 mod server;
 mod sink;
 mod tap;
 
 pub use client::{Client, Reply};
-pub use daemon::{Daemon, descriptors, memory_kib};
+pub use daemon::{Daemon, descriptors, is_root, memory_kib};
+pub use maildir::{Maildir, Stored};
+pub use pieces::send_apart;
+pub use postfix::Postfix;
 pub use server::{Exit, Postern, binary, check, root};
 pub use sink::{AioSink, PYTHON, SmtpSink};
 pub use tap::{Tap, unclean};
