@@ -158,14 +158,15 @@ fn through_postern(server: &Postern, attacks: &[Attack]) {
     server.wait_empty();
 }
 
-/// The matrix against one victim; what the victim falls for without us.
-fn matrix(victim: &str, port: u16, arrived: impl Fn() -> Arrived) -> BTreeSet<&'static str> {
+/// The matrix against one victim, those of its attacks that are in `cuts`; what the victim falls for without us.
+fn matrix(victim: &str, port: u16, cuts: fn(Cut) -> bool, arrived: impl Fn() -> Arrived) -> BTreeSet<&'static str> {
     let fell_for = control(port, &arrived);
     eprintln!("control: {victim} fell for {} of {}: {fell_for:?}", fell_for.len(), FALSE_ENDS.len());
     let before = arrived();
     let tap = Tap::start(port);
     let server = Postern::start(tap.port, "");
-    let attacks = [attacks(FALSE_ENDS), attacks(TEXT)].concat();
+    let mut attacks = [attacks(FALSE_ENDS), attacks(TEXT)].concat();
+    attacks.retain(|attack| cuts(attack.cut));
     through_postern(&server, &attacks);
     let octets = tap.assert_clean();
     let after = arrived();
@@ -188,7 +189,7 @@ fn nothing_is_smuggled_to_postfix() {
         eprintln!("not run: Postfix needs root");
         return;
     };
-    let fell_for = matrix("Postfix", postfix.port, || arrived_at_postfix(&postfix));
+    let fell_for = matrix("Postfix", postfix.port, |_| true, || arrived_at_postfix(&postfix));
     for sequence in ["\n.\n", "\n.\r\n", "\r\n.\n"] {
         assert!(fell_for.contains(sequence), "the control is void for {sequence:?}: {fell_for:?}");
     }
@@ -197,7 +198,8 @@ fn nothing_is_smuggled_to_postfix() {
 #[test]
 fn nothing_is_smuggled_to_aiosmtpd() {
     let sink = AioSink::start();
-    matrix("aiosmtpd", sink.port, || arrived_at_aio(&sink));
+    // How a client cuts its octets is not seen behind us: Postfix's share is enough.
+    matrix("aiosmtpd", sink.port, |cut| matches!(cut, Cut::Whole), || arrived_at_aio(&sink));
 }
 
 #[test]
