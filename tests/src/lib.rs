@@ -7,6 +7,7 @@
 
 mod client;
 mod daemon;
+mod hostile;
 mod maildir;
 mod pieces;
 mod postfix;
@@ -16,6 +17,7 @@ mod tap;
 
 pub use client::{Client, Reply};
 pub use daemon::{Daemon, descriptors, is_root, memory_kib};
+pub use hostile::{ALWAYS, Act, HostileSink, STAGES, Stage, Taken};
 pub use maildir::{Maildir, Stored};
 pub use pieces::send_apart;
 pub use postfix::Postfix;
