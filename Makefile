@@ -40,7 +40,9 @@ demo: build ## one message through server, plugin and sink
 
 .PHONY: test-deps
 test-deps:
-	@scripts/apt-install postfix swaks python3 python3-aiosmtpd
+	@scripts/apt-install postfix swaks openssl python3 python3-aiosmtpd libgnutls-dane0 libidn12 libnsl2 libnss-wrapper
+	@scripts/exim >/dev/null || echo "not run: deliveries to Exim"
+	@scripts/corpora
 
 .PHONY: test
 test: test-deps build guests ## all tests

@@ -7,6 +7,7 @@
 
 mod client;
 mod daemon;
+mod exim;
 mod hostile;
 mod maildir;
 mod pieces;
@@ -17,6 +18,7 @@ mod tap;
 
 pub use client::{Client, Reply};
 pub use daemon::{Daemon, descriptors, is_root, memory_kib};
+pub use exim::Exim;
 pub use hostile::{ALWAYS, Act, HostileSink, STAGES, Stage, Taken};
 pub use maildir::{Maildir, Stored};
 pub use pieces::send_apart;

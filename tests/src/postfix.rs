@@ -76,7 +76,8 @@ impl Postfix {
     }
 }
 
-fn count_files(folder: &Path) -> usize {
+/// Files below a folder.
+pub(crate) fn count_files(folder: &Path) -> usize {
     let Ok(entries) = std::fs::read_dir(folder) else { return 0 };
     entries.flatten().map(|entry| if entry.path().is_dir() { count_files(&entry.path()) } else { 1 }).sum()
 }
