@@ -11,8 +11,9 @@ use tempfile::TempDir;
 
 /// A running Exim.
 pub struct Exim {
-    dir: TempDir,
+    // Ended before its folder goes.
     daemon: Daemon,
+    dir: TempDir,
 }
 
 impl Exim {
@@ -48,7 +49,7 @@ impl Exim {
             .env("NSS_WRAPPER_PASSWD", place.join("passwd"))
             .env("NSS_WRAPPER_GROUP", place.join("group"));
         let daemon = Daemon::start_ending_with(command, port, libc::SIGTERM);
-        Some(Self { dir, daemon })
+        Some(Self { daemon, dir })
     }
 
     /// Where it listens.

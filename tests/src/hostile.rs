@@ -34,7 +34,7 @@ pub enum Stage {
 pub const STAGES: [Stage; 7] =
     [Stage::Greeting, Stage::Ehlo, Stage::Mail, Stage::Rcpt, Stage::Data, Stage::Content, Stage::Dot];
 
-/// A budget that is never spent.
+/// A budget that is never spent; mail from the null reverse-path is spared.
 pub const ALWAYS: usize = usize::MAX;
 
 /// What it does there.
@@ -48,8 +48,7 @@ pub enum Act {
     SayAndDrop(&'static [u8]),
     /// Says this, which is a lie or nonsense, and goes on; it takes no message in this session.
     Lie(&'static [u8]),
-    /// Says this, which is a proper reply, and goes on; unless the budget is [`ALWAYS`] it behaves from then on. Mail
-    /// from the null reverse-path is spared.
+    /// Says this, which is a proper reply, and goes on; unless the budget is [`ALWAYS`] it behaves from then on.
     Reply(&'static [u8]),
     /// Gives the proper reply octet by octet.
     Slowly,
@@ -284,10 +283,9 @@ impl Session {
     }
 
     fn acts_at(&self, stage: Stage) -> bool {
-        // A refusal spares DSNs, so that they can be counted.
-        let spared = !matches!(stage, Stage::Greeting | Stage::Ehlo)
-            && matches!(self.shared.act, Act::Reply(_))
-            && self.reverse_path.is_empty();
+        // Who refuses for good spares DSNs, so that they can be counted.
+        let before_mail = matches!(stage, Stage::Greeting | Stage::Ehlo);
+        let spared = self.always && !before_mail && self.reverse_path.is_empty();
         self.hostile && self.shared.stage == stage && !spared
     }
 

@@ -13,6 +13,7 @@ const MASTER: &str = "/usr/lib/postfix/sbin/master";
 
 /// A running Postfix.
 pub struct Postfix {
+    // Ended before its folder goes.
     daemon: Daemon,
     dir: TempDir,
     /// Where it listens.

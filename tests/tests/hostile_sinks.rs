@@ -39,7 +39,8 @@ const MESSAGES: usize = 3;
 const FLOOD: usize = 30 << 20;
 const SENDER: &str = "ann@back.example";
 
-const EVERYWHERE: [(&str, Act); 9] = [
+const EVERYWHERE: [(&str, Act); 10] = [
+    ("slowly", Act::Slowly),
     ("drop", Act::Drop),
     ("reset", Act::Reset),
     ("421", Act::SayAndDrop(b"421 4.3.2 going down\r\n")),
@@ -52,9 +53,7 @@ const EVERYWHERE: [(&str, Act); 9] = [
 ];
 
 /// Acts that fit one stage.
-const SPECIAL: [(&str, Stage, Act, Fate); 22] = [
-    ("slow-greeting", Stage::Greeting, Act::Slowly, Fate::Once),
-    ("slow-ehlo", Stage::Ehlo, Act::Slowly, Fate::Once),
+const SPECIAL: [(&str, Stage, Act, Fate); 20] = [
     ("slow-dot", Stage::Dot, Act::Slowly, Fate::Once),
     ("no-service", Stage::Greeting, Act::SayAndDrop(b"554 5.3.2 no service\r\n"), Fate::Once),
     ("354-greeting", Stage::Greeting, Act::Lie(b"354 go\r\n"), Fate::Once),
@@ -185,7 +184,7 @@ fn every_message_ends_whatever_the_next_hop_does() {
     assert!(grown < 64 << 10, "memory grew by {grown} KiB");
     let sessions: usize = cases.iter().map(|case| case.sink.sessions()).sum();
     eprintln!(
-        "{} kinds of hostility, {} messages, {sessions} sessions, {} DSNs; memory grew by {grown} KiB",
+        "{} kinds of hostility, {} messages, {sessions} sessions, {} DSNs; memory grew from {memory} KiB by {grown}",
         cases.len(),
         2 * MESSAGES * cases.len(),
         dsns(&cases, &back).len()
@@ -207,6 +206,31 @@ fn some_recipients_are_taken_some_later_some_never() {
     taken.sort();
     assert_eq!(taken, ["good@some.example", "once@some.example", "too@some.example"]);
     assert_eq!(dsns(&cases, &back).len(), 1, "one DSN, for the one that was refused");
+}
+
+#[test]
+fn a_verdict_amid_the_content_counts_only_if_it_is_a_refusal() {
+    let amid = |domain: &str, act, budget, fate| Case {
+        domain: domain.into(),
+        sink: HostileSink::start(Stage::Content, act, budget),
+        fate,
+    };
+    let cases = [
+        amid("praise.example", Act::Lie(b"250 2.0.0 taken\r\n"), BUDGET, Fate::Once),
+        amid("later.example", Act::SayAndDrop(b"451 4.3.0 later\r\n"), BUDGET, Fate::Once),
+        amid("refusal.example", Act::Lie(b"554 5.6.0 no more of this\r\n"), ALWAYS, Fate::Bounced),
+    ];
+    let back = HostileSink::tame();
+    let server = serve(&cases, &back);
+    // Far more than sockets hold, so that the verdict is there before the end has been sent.
+    let body = "line after line after line after line after line after line\r\n".repeat(200_000);
+    let mut client = Client::hello(server.port).unwrap();
+    for Case { domain, .. } in &cases {
+        let content = format!("Subject: {domain}/large/0\r\n\r\n{body}");
+        assert_eq!(client.mail(SENDER, &[&format!("bob@{domain}")], &content).unwrap().code, 250);
+    }
+    server.wait_empty();
+    judge(&server, &cases, &back, &[("large", 1)]);
 }
 
 #[test]
