@@ -116,7 +116,7 @@ class Handler:
             return '554 5.6.0 content refused'
         content = envelope.original_content
         body = content.split(b'\r\n\r\n', 1)[-1]
-        record = dict(mail_from=envelope.mail_from, rcpt_tos=envelope.rcpt_tos, mail_options=envelope.mail_options,
+        record = dict(peer=session.peer[0], helo=session.host_name, mail_from=envelope.mail_from, rcpt_tos=envelope.rcpt_tos, mail_options=envelope.mail_options,
                       content=content.decode('utf-8', 'replace'), body_sha256=hashlib.sha256(body).hexdigest())
         with open('messages', 'a') as out:
             out.write(json.dumps(record) + '\n')
@@ -149,7 +149,7 @@ impl AioSink {
         sink
     }
 
-    /// The messages taken so far: `mail_from`, `rcpt_tos`, `mail_options`, `content`, `body_sha256`.
+    /// The messages taken so far: `peer` (address), `helo`, `mail_from`, `rcpt_tos`, `mail_options`, `content`, `body_sha256`.
     ///
     /// # Panics
     /// The file has something else in it.

@@ -4,12 +4,14 @@
 //! | line | meaning |
 //! |---|---|
 //! | `# text` | what it shows and why |
+//! | `! terms [off\|opportunistic\|require\|verify] [auth=USER:PASSWORD] [own=NAME,NAME…]` | of a session; first of all |
 //! | `S: line` | the server sends `line` and CRLF (`\r`, `\n`, `\0` and `\\` are escapes; a last `\` means no CRLF) |
 //! | `C: line` | the client sends exactly `line` and CRLF; lines that follow each other came in one write |
 //! | `! begin FROM TO,TO… [size=N] [8bit] [utf8]` | a transaction begins |
 //! | `! content` | the content is sent |
+//! | `! tls`, `! tls-fails` | the handshake is done or fails |
 //! | `! quit`, `! close`, `! timeout` | QUIT; the server closes; a time limit passes |
-//! | `= waiting at STAGE` (ready, wants-content, closed) | the status |
+//! | `= waiting at STAGE` (ready, wants-tls, wants-content, closed) | the status |
 //! | `= offers WORDS` | the extensions found |
 //! | `= ADDRESS verdict` | what became of a recipient, in order, all of them |
 //! | `= session verdict` | why the session ended |
@@ -18,7 +20,8 @@
 
 use postern_core::bounce;
 use postern_core::mail::{Address, BodyType, Outcome, ReversePath};
-use postern_core::smtp::client::{Cause, Client, Failure, Loss, Status, Transaction};
+use postern_core::smtp::client::{Cause, Client, Failure, Loss, Status, Terms, TlsFault, Transaction};
+use postern_core::zone::{Credentials, TlsMode};
 use std::collections::VecDeque;
 use std::path::Path;
 
@@ -51,7 +54,7 @@ struct Player {
 
 impl Player {
     fn new(name: String, step: usize) -> Self {
-        let client = Client::new("me.example");
+        let client = Client::new("me.example", Terms::none());
         Self { name, step, client, pending: vec![], expected: vec![], recipients: vec![], results: VecDeque::new() }
     }
 
@@ -109,6 +112,12 @@ impl Player {
                 assert_eq!(self.client.status(), Status::WantsContent, "{at}");
                 self.client.content_sent();
             }
+            Some("terms") => self.client = Client::new("me.example", terms(words, at)),
+            Some("tls") => {
+                assert_eq!(self.client.status(), Status::WantsTls, "{at}");
+                self.client.tls_established();
+            }
+            Some("tls-fails") => self.client.tls_failed(TlsFault::Handshake, "of the library"),
             Some("quit") => self.client.quit(),
             Some("close") => self.client.lost(Loss::Closed, ""),
             Some("timeout") => self.client.lost(Loss::TimedOut, ""),
@@ -139,6 +148,7 @@ impl Player {
     fn look(&mut self, what: &str, at: &str) {
         let status = match self.client.status() {
             Status::Waiting => format!("waiting at {}", self.client.stage()),
+            Status::WantsTls => "wants-tls".to_owned(),
             Status::Ready => "ready".to_owned(),
             Status::WantsContent => "wants-content".to_owned(),
             Status::Closed => "closed".to_owned(),
@@ -177,6 +187,25 @@ impl Player {
         };
         assert_eq!(found, what, "{at}");
     }
+}
+
+fn terms<'a>(words: impl Iterator<Item = &'a str>, at: &str) -> Terms {
+    let mut terms = Terms::none();
+    for word in words {
+        match word.split_once('=') {
+            None if word == "off" => terms.tls = TlsMode::Off,
+            None if word == "opportunistic" => terms.tls = TlsMode::Opportunistic,
+            None if word == "require" => terms.tls = TlsMode::Require,
+            None if word == "verify" => terms.tls = TlsMode::Verify,
+            Some(("auth", both)) => {
+                let (user, password) = both.split_once(':').expect(at);
+                terms.credentials = Some(Credentials { user: user.to_owned(), password: password.to_owned() });
+            }
+            Some(("own", names)) => terms.own_names = names.split(',').map(str::to_owned).collect(),
+            _ => panic!("{at}: {word:?} is not among the terms"),
+        }
+    }
+    terms
 }
 
 fn show(failure: &Failure) -> String {

@@ -5,7 +5,9 @@
 //! * A bounce needs the next hop's own word (5yz) about the message or the recipient, or a need of the message that
 //!   the next hop says it does not meet. Everything else is deferred: a lost connection, above all one lost after the
 //!   final dot, says nothing about the message.
-//! * 5yz before MAIL is about us or the host, not about anybody's mail: deferred.
+//! * 5yz before MAIL is about us or the host, not about anybody's mail: deferred. So is TLS or AUTH that does not come
+//!   about.
+//! * DNS may bounce too, where it says for certain that nobody takes the domain's mail. No answer is no answer.
 //! * 5yz that says "I did not understand you" or "not now in this session" (500, 502, 503) is about the dialogue: the
 //!   session is given up, the mail is deferred. 5yz about authentication (530, 534, 535, 538) is about our
 //!   configuration: a whole queue must not bounce because a password has changed.
@@ -14,8 +16,9 @@
 mod table;
 
 use crate::mail::{EnhancedCode, Outcome, Reason, Reply};
-use crate::smtp::client::{Cause, Failure, Fault, Loss, Stage, Unsupported};
-use table::{Action, FAULTS, LOSSES, REPLIES, Verdict};
+use crate::route::Unroutable;
+use crate::smtp::client::{AuthFault, Cause, Failure, Fault, Loss, Stage, TlsFault, Unsupported};
+use table::{AUTH_FAULTS, Action, FAULTS, LOSSES, REPLIES, TLS_FAULTS, UNROUTABLE, Verdict};
 
 /// What the failure means for the recipient it struck. `remote` is the next hop as people read it:
 /// `host[ip:port]`.
@@ -25,7 +28,10 @@ pub fn judge(failure: &Failure, remote: &str) -> Outcome {
         Cause::Reply(reply) => (for_reply(failure.stage, reply), Some(reply)),
         Cause::Lost(loss) => (for_loss(failure.stage, *loss), None),
         Cause::Unsupported(what) => (for_unsupported(*what), None),
-        Cause::Fault(fault) => (for_fault(*fault), None),
+        Cause::Fault(fault) => (find(FAULTS, *fault), None),
+        Cause::Tls(fault) => (find(TLS_FAULTS, *fault), None),
+        Cause::Auth(fault) => (find(AUTH_FAULTS, *fault), None),
+        Cause::Unroutable(why) => (find(UNROUTABLE, *why), None),
     };
     let reason = Reason {
         scope: verdict.scope,
@@ -65,8 +71,9 @@ fn for_unsupported(what: Unsupported) -> Verdict {
     }
 }
 
-fn for_fault(fault: Fault) -> Verdict {
-    FAULTS.iter().find(|(known, _)| *known == fault).map_or(table::UNKNOWN, |(_, verdict)| *verdict)
+/// The row of a table that has one for each value.
+fn find<T: PartialEq + Copy>(table: &[(T, Verdict)], wanted: T) -> Verdict {
+    table.iter().find(|(known, _)| *known == wanted).map_or(table::UNKNOWN, |(_, verdict)| *verdict)
 }
 
 fn status(verdict: &Verdict, reply: Option<&Reply>) -> EnhancedCode {
@@ -98,6 +105,27 @@ fn public(failure: &Failure, remote: &str) -> String {
         Cause::Unsupported(Unsupported::EightBit) => format!("{remote} does not take 8-bit content (8BITMIME)"),
         Cause::Fault(Fault::Unreadable) => "the message could not be read from the queue".to_owned(),
         Cause::Fault(Fault::Unclean) => "the message has bare line ends or NUL and can't be sent".to_owned(),
+        Cause::Fault(Fault::Source) => format!("this server has no address to reach {remote} from"),
+        Cause::Tls(TlsFault::NotOffered) => format!("{remote} does not offer TLS, which is required"),
+        Cause::Tls(TlsFault::Handshake) => format!("the TLS handshake with {remote} failed"),
+        Cause::Tls(TlsFault::Certificate) => format!("{remote} has no certificate that is valid for its name"),
+        Cause::Auth(AuthFault::NotOffered) => format!("{remote} offers no way to authenticate that is known here"),
+        Cause::Auth(AuthFault::InClear) => format!("{remote} has no TLS for us, and a password is not sent in clear"),
+        Cause::Unroutable(why) => unroutable(*why, remote),
+    }
+}
+
+/// `destination` is a domain or a next hop.
+fn unroutable(why: Unroutable, destination: &str) -> String {
+    match why {
+        Unroutable::NoSuchDomain => format!("the domain {destination} does not exist"),
+        Unroutable::NullMx => format!("the domain {destination} takes no mail (null MX)"),
+        Unroutable::NoAddress => format!("no host that takes mail for {destination} has an address"),
+        Unroutable::Loop => format!("mail for {destination} would come back to this server"),
+        Unroutable::Forbidden => {
+            format!("the mail hosts of {destination} have only addresses that are not on the internet")
+        }
+        Unroutable::Temporary => format!("the DNS says nothing about {destination} at present"),
     }
 }
 
@@ -107,6 +135,7 @@ fn lost(loss: Loss, stage: Stage, remote: &str) -> String {
         Stage::Content => "while the message was being sent",
         Stage::Dot => "after the whole message had been sent",
         Stage::Greeting => "before its greeting",
+        Stage::Handshake => "in the TLS handshake",
         stage => return lost_in_reply(loss, stage, remote),
     };
     match loss {

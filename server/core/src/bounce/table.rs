@@ -1,8 +1,11 @@
 //! The tables. The first row that fits counts; each row has its line in the tests.
 
 use crate::mail::Scope;
-use crate::smtp::client::Stage::{Connect, Content, Data, Dot, Ehlo, Greeting, Mail, Rcpt, Rset};
-use crate::smtp::client::{Fault, Loss, Stage};
+use crate::route::Unroutable;
+use crate::smtp::client::Stage::{
+    Auth, Connect, Content, Data, Dot, Ehlo, Greeting, Handshake, Mail, Rcpt, Rset, StartTls,
+};
+use crate::smtp::client::{AuthFault, Fault, Loss, Stage, TlsFault};
 use std::ops::RangeInclusive;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,7 +72,7 @@ pub(super) const NEEDS_UTF8: Verdict = bounce(Scope::Message, 6, 7);
 /// RFC 3463: "Conversion required but not supported".
 pub(super) const NEEDS_8BIT: Verdict = bounce(Scope::Message, 6, 3);
 
-const BEFORE_MAIL: &[Stage] = &[Connect, Greeting, Ehlo];
+const BEFORE_MAIL: &[Stage] = &[Connect, Greeting, Ehlo, StartTls, Handshake, Auth];
 const AFTER_RCPT: &[Stage] = &[Data, Content, Dot];
 
 /// What replies of 400 and above mean.
@@ -79,6 +82,11 @@ pub(super) const REPLIES: &[ReplyRow] = {
         // RFC 5321 section 3.8: the server is going away.
         row(BEFORE_MAIL, 421..=421, defer(NextHop, 3, 2)),
         row(&[], 421..=421, defer(Session, 3, 2)),
+        // Our credentials or TLS (RFC 4954 section 6, RFC 3207 section 4).
+        row(&[], 530..=530, defer(NextHop, 7, 0)),
+        row(&[], 534..=535, defer(NextHop, 7, 8)),
+        row(&[], 538..=538, defer(NextHop, 7, 11)),
+        row(&[StartTls, Auth], 400..=599, defer(NextHop, 7, 0)),
         // About us or the host. RFC 7504's 521 too: whether a host that takes no mail is a dead end is for routing.
         row(BEFORE_MAIL, 400..=499, defer(NextHop, 3, 0)),
         row(BEFORE_MAIL, 500..=599, defer(NextHop, 3, 2)),
@@ -86,10 +94,6 @@ pub(super) const REPLIES: &[ReplyRow] = {
         // The dialogue went wrong, or was taken so: a fresh session may do better.
         row(&[], 500..=500, defer(Session, 5, 2)),
         row(&[], 502..=503, defer(Session, 5, 1)),
-        // Our credentials or TLS (RFC 4954 section 6, RFC 3207 section 4).
-        row(&[], 530..=530, defer(NextHop, 7, 0)),
-        row(&[], 534..=535, defer(NextHop, 7, 8)),
-        row(&[], 538..=538, defer(NextHop, 7, 11)),
         // Too many recipients in one transaction: the next one takes them (RFC 5321 section 4.5.3.1.10, where an old
         // server's 552 means 452). A 552 that says "mailbox full" or "too large" in its enhanced code is permanent.
         row(&[Rcpt], 452..=452, defer(Recipient, 5, 3)),
@@ -144,5 +148,29 @@ pub(super) const LOSSES: &[LossRow] = {
 
 /// What faults of ours mean. Content that can't be read may be read later. Content that must not leave will never
 /// become clean, because stored content is final: the sender is told at once.
-pub(super) const FAULTS: &[(Fault, Verdict)] =
-    &[(Fault::Unreadable, defer(Scope::Local, 3, 0)), (Fault::Unclean, bounce(Scope::Message, 6, 0))];
+pub(super) const FAULTS: &[(Fault, Verdict)] = &[
+    (Fault::Unreadable, defer(Scope::Local, 3, 0)),
+    (Fault::Unclean, bounce(Scope::Message, 6, 0)),
+    (Fault::Source, defer(Scope::Local, 3, 0)),
+];
+
+/// No TLS where there has to be: always defer, for whoever stands between could have seen to it.
+pub(super) const TLS_FAULTS: &[(TlsFault, Verdict)] = &[
+    (TlsFault::NotOffered, defer(Scope::NextHop, 7, 4)),
+    (TlsFault::Handshake, defer(Scope::NextHop, 7, 5)),
+    (TlsFault::Certificate, defer(Scope::NextHop, 7, 5)),
+];
+
+/// No AUTH where there has to be: always defer, the config may be to blame.
+pub(super) const AUTH_FAULTS: &[(AuthFault, Verdict)] =
+    &[(AuthFault::NotOffered, defer(Scope::NextHop, 7, 4)), (AuthFault::InClear, defer(Scope::NextHop, 7, 11))];
+
+/// What it means that there is no host to connect to (RFC 7505 section 4, RFC 3463 section 3.5).
+pub(super) const UNROUTABLE: &[(Unroutable, Verdict)] = &[
+    (Unroutable::NoSuchDomain, bounce(Scope::NextHop, 1, 2)),
+    (Unroutable::NullMx, bounce(Scope::NextHop, 1, 10)),
+    (Unroutable::NoAddress, bounce(Scope::NextHop, 4, 4)),
+    (Unroutable::Loop, bounce(Scope::NextHop, 4, 6)),
+    (Unroutable::Forbidden, bounce(Scope::NextHop, 4, 4)),
+    (Unroutable::Temporary, defer(Scope::NextHop, 4, 3)),
+];

@@ -61,6 +61,14 @@ fn our_credentials() {
     check(Stage::Mail, "535 wrong", "defer NextHop 4.7.8");
     check(Stage::Rcpt, "534 weak", "defer NextHop 4.7.8");
     check(Stage::Mail, "538 encrypt", "defer NextHop 4.7.11");
+    check(Stage::Auth, "535 wrong", "defer NextHop 4.7.8");
+    check(Stage::Auth, "535 5.7.8 wrong", "defer NextHop 4.7.8");
+    check(Stage::Auth, "538 5.7.11 encrypt", "defer NextHop 4.7.11");
+    check(Stage::Auth, "454 temporary failure", "defer NextHop 4.7.0");
+    check(Stage::Auth, "504 mechanism", "defer NextHop 4.7.0");
+    check(Stage::Auth, "421 bye", "defer NextHop 4.3.2");
+    check(Stage::StartTls, "454 TLS not available", "defer NextHop 4.7.0");
+    check(Stage::StartTls, "502 5.5.1 what", "defer NextHop 4.5.1");
 }
 
 #[test]
@@ -123,6 +131,34 @@ fn losses_never_bounce() {
     check_cause(Stage::Dot, lost(Loss::Closed), "defer Session 4.4.2");
     check_cause(Stage::Dot, lost(Loss::TimedOut), "defer Session 4.4.2");
     check_cause(Stage::Rcpt, lost(Loss::Unexpected), "defer Session 4.5.0");
+    for stage in [Stage::StartTls, Stage::Handshake, Stage::Auth] {
+        check_cause(stage, lost(Loss::Closed), "defer NextHop 4.4.2");
+        check_cause(stage, lost(Loss::Unexpected), "defer NextHop 4.5.0");
+    }
+}
+
+#[test]
+fn no_tls_and_no_auth_never_bounce() {
+    check_cause(Stage::StartTls, Cause::Tls(TlsFault::NotOffered), "defer NextHop 4.7.4");
+    check_cause(Stage::Handshake, Cause::Tls(TlsFault::Handshake), "defer NextHop 4.7.5");
+    check_cause(Stage::Handshake, Cause::Tls(TlsFault::Certificate), "defer NextHop 4.7.5");
+    check_cause(Stage::Auth, Cause::Auth(AuthFault::NotOffered), "defer NextHop 4.7.4");
+    check_cause(Stage::Auth, Cause::Auth(AuthFault::InClear), "defer NextHop 4.7.11");
+}
+
+#[test]
+fn without_a_host() {
+    for (why, expected) in [
+        (Unroutable::NoSuchDomain, "bounce NextHop 5.1.2"),
+        (Unroutable::NullMx, "bounce NextHop 5.1.10"),
+        (Unroutable::NoAddress, "bounce NextHop 5.4.4"),
+        (Unroutable::Loop, "bounce NextHop 5.4.6"),
+        (Unroutable::Forbidden, "bounce NextHop 5.4.4"),
+        (Unroutable::Temporary, "defer NextHop 4.4.3"),
+    ] {
+        check_cause(Stage::Connect, Cause::Unroutable(why), expected);
+        check_cause(Stage::Ehlo, Cause::Unroutable(why), expected);
+    }
 }
 
 #[test]
@@ -132,13 +168,14 @@ fn needs_and_faults() {
     check_cause(Stage::Mail, Cause::Unsupported(Unsupported::EightBit), "bounce Message 5.6.3");
     check_cause(Stage::Content, Cause::Fault(Fault::Unreadable), "defer Local 4.3.0");
     check_cause(Stage::Content, Cause::Fault(Fault::Unclean), "bounce Message 5.6.0");
+    check_cause(Stage::Connect, Cause::Fault(Fault::Source), "defer Local 4.3.0");
 }
 
 /// Every reply at every stage has a row, and none below 500 bounces.
 #[test]
 fn total() {
-    let stages =
-        [Stage::Greeting, Stage::Ehlo, Stage::Rset, Stage::Mail, Stage::Rcpt, Stage::Data, Stage::Content, Stage::Dot];
+    use Stage::{Auth, Content, Data, Dot, Ehlo, Greeting, Mail, Rcpt, Rset, StartTls};
+    let stages = [Greeting, Ehlo, StartTls, Auth, Rset, Mail, Rcpt, Data, Content, Dot];
     for stage in stages {
         for code in 400..600 {
             let outcome = judge(&Failure::new(stage, Cause::Reply(Reply::plain(code, "x"))), "mx");
@@ -167,5 +204,13 @@ fn public_texts() {
     assert_eq!(
         text(Stage::Mail, Cause::Lost(Loss::TimedOut)),
         "mx.example[192.0.2.1:25] took too long to answer MAIL FROM"
+    );
+    assert_eq!(
+        text(Stage::Handshake, Cause::Lost(Loss::TimedOut)),
+        "mx.example[192.0.2.1:25] took too long, in the TLS handshake"
+    );
+    assert_eq!(
+        text(Stage::Connect, Cause::Unroutable(Unroutable::Forbidden)),
+        "the mail hosts of mx.example[192.0.2.1:25] have only addresses that are not on the internet"
     );
 }

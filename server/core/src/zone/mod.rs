@@ -1,9 +1,11 @@
 //! Zones: named policy for a part of the mail.
 
 mod outbound;
+mod pool;
 mod select;
 
 pub use outbound::{Credentials, IpVersion, Source, TlsMode};
+pub use pool::{Group, Pool, PoolAddress, PoolError};
 pub use select::{Rules, by_message, by_recipient};
 
 use std::sync::Arc;
@@ -18,6 +20,10 @@ pub struct SmartHost {
     pub host: String,
     /// TCP port.
     pub port: u16,
+    /// TLS to it.
+    pub tls: TlsMode,
+    /// What to authenticate with.
+    pub credentials: Option<Credentials>,
 }
 
 impl SmartHost {
@@ -39,8 +45,18 @@ pub struct Zone {
     pub name: Arc<str>,
     /// At most this many connections at once.
     pub connections: usize,
-    /// Where its mail goes.
-    pub smart_host: SmartHost,
+    /// At most this many of them to one recipient domain; not for a smart host, which takes mail for all.
+    pub domain_connections: Option<usize>,
+    /// Where its mail goes; None: to the MX of the recipients' domains.
+    pub smart_host: Option<SmartHost>,
+    /// Port of MX hosts.
+    pub port: u16,
+    /// Which of their addresses.
+    pub ip: IpVersion,
+    /// TLS to them.
+    pub tls: TlsMode,
+    /// What its mail leaves from.
+    pub pool: Arc<Pool>,
     /// When to try again.
     pub retry: RetrySchedule,
     /// Recipients older than this are bounced as expired.

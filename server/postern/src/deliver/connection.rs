@@ -1,19 +1,26 @@
 //! One connection: moves octets between the state machine and the socket, and keeps the time.
 
+use super::Attempt;
 use super::content::{Feed, has_8bit};
-use super::{Attempt, Options};
+use super::stream::Stream;
+use super::tls::{TlsClient, TlsInfo};
 use crate::spool::StoredMessage;
 use postern_core::bounce;
 use postern_core::mail::{Address, BodyType, Outcome, Reply, Scope, Seq};
 use postern_core::message::ContentSource;
-use postern_core::smtp::client::{Cause, Client, Failure, Loss, Stage, Status, TimeLimits, Transaction, Unsupported};
+use postern_core::smtp::client::{
+    Cause, Client, Failure, Loss, Stage, Status, Terms, TimeLimits, TlsFault, Transaction, Unsupported,
+};
+use postern_core::zone::{Source, TlsMode};
+use std::fmt;
 use std::future::poll_fn;
 use std::io;
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::TcpStream;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, timeout, timeout_at};
 
 /// Octets read at a time. Replies are small.
 const READ_BUFFER: usize = 4096;
@@ -21,20 +28,48 @@ const READ_BUFFER: usize = 4096;
 /// An idle connection keeps a buffer of at most so many octets for the next message.
 const KEPT_BUFFER: usize = 16 * 1024;
 
+/// What a session is to be.
+#[derive(Clone, Debug)]
+pub struct Session {
+    /// Names the peer to people: `host[ip]:port`.
+    pub remote: String,
+    /// What the connection is made from.
+    pub source: Source,
+    /// What has to be so before mail is handed over.
+    pub terms: Terms,
+    /// How long to wait for what.
+    pub limits: TimeLimits,
+}
+
 /// A greeted session with a next hop. Dropping it closes the connection without QUIT.
-#[derive(Debug)]
-pub struct Connection<S = TcpStream> {
+pub struct Connection<S = Stream> {
     stream: S,
     client: Client,
     limits: TimeLimits,
     remote: String,
+    source: Source,
+    /// The address that it is made from, as far as the system says.
+    local_ip: Option<IpAddr>,
+    tls: Option<TlsInfo>,
     /// What is being sent and how much of it has been.
     out: Vec<u8>,
     sent: usize,
+    /// Does the stream hold nothing back of what it took? TLS may.
+    flushed: bool,
     input: Box<[u8]>,
     /// After a failed write there may still be a reply that says why.
     write_error: Option<String>,
     used: bool,
+}
+
+impl<S> fmt::Debug for Connection<S> {
+    /// Without what is being sent, where a password may stand.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { remote, source, tls, client, .. } = self;
+        let mut shown = f.debug_struct("Connection");
+        shown.field("remote", remote).field("source", source).field("tls", tls).field("client", client);
+        shown.finish_non_exhaustive()
+    }
 }
 
 /// Does the outcome speak against going on in this session, even though the peer would?
@@ -51,27 +86,109 @@ enum Did {
     Read,
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
-    /// Waits for the greeting on a new connection and says EHLO. `remote` names the peer to people.
+impl Connection<Stream> {
+    /// Waits for the greeting of `host` on a new connection to `ip`, and does what the terms want.
     ///
     /// # Errors
-    /// The peer did not greet us, or refused us.
-    pub async fn greet(stream: S, remote: String, options: &Options) -> Result<Self, Failure> {
-        let mut connection = Self {
+    /// The peer did not greet us, refused us, or can't be trusted as the terms want.
+    pub(super) async fn open(
+        tcp: TcpStream,
+        session: Session,
+        host: &str,
+        ip: IpAddr,
+        tls: &TlsClient,
+    ) -> Result<Self, Failure> {
+        let verify = session.terms.tls == TlsMode::Verify;
+        let local_ip = tcp.local_addr().ok().map(|local| local.ip().to_canonical());
+        let mut connection = Self { local_ip, ..Self::new(Stream::Clear(tcp), session) };
+        connection.exchange().await;
+        if connection.client.status() == Status::WantsTls {
+            connection = Box::pin(connection.start_tls(host, ip, tls, verify)).await?;
+        }
+        connection.greeted()
+    }
+
+    async fn start_tls(mut self, host: &str, ip: IpAddr, tls: &TlsClient, verify: bool) -> Result<Self, Failure> {
+        let limit = self.limits.of(Stage::Handshake);
+        let unsent = self.sent < self.out.len();
+        let stream = match self.stream {
+            Stream::Clear(tcp) if !unsent => match timeout(limit, tls.handshake(tcp, host, ip, verify)).await {
+                Ok(Ok((stream, info))) => {
+                    self.tls = Some(info);
+                    Some(Stream::Tls(Box::new(stream)))
+                }
+                Ok(Err((fault, detail))) => {
+                    self.client.tls_failed(fault, detail);
+                    None
+                }
+                Err(_) => {
+                    self.client.lost(Loss::TimedOut, "");
+                    None
+                }
+            },
+            _ => {
+                self.client.tls_failed(TlsFault::Handshake, "STARTTLS was answered before it was sent");
+                None
+            }
+        };
+        let Some(stream) = stream else { return Err(self.client.failure().cloned().unwrap_or_else(unknown)) };
+        let mut secure = Self { stream, ..self };
+        secure.client.tls_established();
+        secure.exchange().await;
+        // TLS 1.3 tells a client that it is refused only after that has done its part, so what is lost before the first
+        // reply is lost in the handshake.
+        match secure.client.failure() {
+            Some(Failure {
+                stage: Stage::Ehlo,
+                cause: Cause::Lost(loss @ (Loss::Closed | Loss::TimedOut)),
+                detail,
+            }) => Err(Failure::new(Stage::Handshake, Cause::Lost(*loss)).with_detail(detail.as_str())),
+            _ => Ok(secure),
+        }
+    }
+}
+
+/// What can't be, as the state machine gives its reasons.
+fn unknown() -> Failure {
+    Failure::new(Stage::Mail, Cause::Lost(Loss::Unexpected))
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
+    fn new(stream: S, session: Session) -> Self {
+        let Session { remote, source, terms, limits } = session;
+        Self {
             stream,
-            client: Client::new(options.helo.as_str()),
-            limits: options.limits,
+            client: Client::new(source.helo.as_str(), terms),
+            limits,
             remote,
+            source,
+            local_ip: None,
+            tls: None,
             out: Vec::new(),
             sent: 0,
+            flushed: true,
             input: vec![0; READ_BUFFER].into_boxed_slice(),
             write_error: None,
             used: false,
-        };
+        }
+    }
+
+    /// Waits for the greeting on a new connection of any kind and says EHLO. TLS is for TCP alone: where the terms end
+    /// in STARTTLS, it fails.
+    ///
+    /// # Errors
+    /// The peer did not greet us, or refused us.
+    pub async fn greet(stream: S, session: Session) -> Result<Self, Failure> {
+        let mut connection = Self::new(stream, session);
         connection.exchange().await;
-        match connection.client.failure() {
+        connection.client.tls_failed(TlsFault::Handshake, "no TLS over this kind of connection");
+        connection.greeted()
+    }
+
+    fn greeted(self) -> Result<Self, Failure> {
+        match self.client.failure() {
             Some(failure) => Err(failure.clone()),
-            None => Ok(connection),
+            None => Ok(self),
         }
     }
 
@@ -79,6 +196,23 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     #[must_use]
     pub fn remote(&self) -> &str {
         &self.remote
+    }
+
+    /// The address of ours that it was opened with, as the route named it, and our name.
+    #[must_use]
+    pub fn source(&self) -> &Source {
+        &self.source
+    }
+
+    /// The TLS that the session has, if it has.
+    #[must_use]
+    pub fn tls(&self) -> Option<&TlsInfo> {
+        self.tls.as_ref()
+    }
+
+    /// Has it had a transaction?
+    pub(super) fn is_used(&self) -> bool {
+        self.used
     }
 
     /// Why the session ended, if it has.
@@ -97,7 +231,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         recipients: &[Seq],
         content: &dyn ContentSource,
     ) -> Attempt {
-        let reused = std::mem::replace(&mut self.used, true);
+        self.used = true;
         let known = |seq: &Seq| message.envelope.recipients.get(seq.index()).map(|recipient| &recipient.address);
         // An international recipient must not take the others with it where SMTPUTF8 is not offered.
         let offered = self.client.extensions().smtputf8;
@@ -108,13 +242,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         let results = match self.transaction(message, &addresses, content).await {
             Ok(results) => results,
             Err(failure) => {
-                let mut attempt = Attempt::failed(recipients, &failure, &self.remote);
-                attempt.reusable = self.client.status() == Status::Ready;
-                return attempt;
+                let reusable = self.client.status() == Status::Ready;
+                let failed = Attempt::failed(recipients, &failure, &self.remote);
+                return Attempt { reusable, ..self.described(failed) };
             }
         };
         let mut results = results.into_iter();
-        let missing = || Err(Failure::new(Stage::Mail, Cause::Lost(Loss::Unexpected)));
+        let missing = || Err(unknown());
         let outcomes = recipients.iter().map(|seq| {
             let result = match known(seq) {
                 Some(address) if unreachable(address) => {
@@ -129,7 +263,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         let unanswered = self.failure().is_some_and(|failure| matches!(failure.stage, Stage::Rset | Stage::Mail));
         let reusable =
             self.client.status() == Status::Ready && !outcomes.iter().any(|(_, outcome)| ends_session(outcome));
-        Attempt { outcomes, reusable, stale: reused && !reusable && unanswered, remote: self.remote.clone() }
+        self.described(Attempt { outcomes, reusable, stale: !reusable && unanswered, ..Attempt::default() })
+    }
+
+    /// The attempt, made over this connection.
+    fn described(&self, attempt: Attempt) -> Attempt {
+        Attempt { remote: self.remote.clone(), tls: self.tls.clone(), source: self.local_ip, ..attempt }
     }
 
     /// Is an idle connection still good? Not if the peer has closed it or sent anything, a farewell most likely.
@@ -143,8 +282,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         self.client.quit();
         if self.client.status() == Status::Waiting {
             self.exchange().await;
-            // Whatever it says, the session is over.
-            let _ = self.stream.shutdown().await;
+            // Whatever it says, the session is over. Over TLS this sends close_notify, which a peer may not take.
+            let _ = timeout(self.limits.quit, self.stream.shutdown()).await;
         }
     }
 
@@ -258,8 +397,16 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                 Poll::Ready(Ok(0)) => self.write_error = Some("the connection takes no more".to_owned()),
                 Poll::Ready(Ok(count)) => {
                     self.sent += count;
+                    self.flushed = false;
                     return Poll::Ready(Ok(Did::Wrote));
                 }
+                Poll::Ready(Err(error)) => self.write_error = Some(error.to_string()),
+                Poll::Pending => {}
+            }
+        }
+        if !self.flushed && self.write_error.is_none() {
+            match Pin::new(&mut self.stream).poll_flush(context) {
+                Poll::Ready(Ok(())) => self.flushed = true,
                 Poll::Ready(Err(error)) => self.write_error = Some(error.to_string()),
                 Poll::Pending => {}
             }

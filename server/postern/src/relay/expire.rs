@@ -1,9 +1,9 @@
 //! Expiry by wall time: mail that has grown too old is bounced even if its next hop rests or its zone is gone, when no
 //! attempt would ever say so.
 
-use super::dispatch::LEASE_TTL;
 use super::router::Zones;
 use super::settle::Settler;
+use super::worker::LEASE_TTL;
 use crate::spool::{Leased, Spool};
 use postern_core::mail::{EnhancedCode, Outcome, Reason, Scope, Seq};
 use postern_core::time::Timestamp;

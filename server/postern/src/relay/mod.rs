@@ -1,29 +1,37 @@
 //! The wiring: builds the parts from the config, supervises their tasks, settles outcomes, shuts down in order.
 
+mod connections;
 mod crew;
 mod dispatch;
 mod expire;
 mod plugins;
 mod router;
+mod routes;
 mod section;
 mod settle;
+mod worker;
 
 pub use plugins::{PluginError, load as load_plugins};
 pub use router::DEFAULT_ZONE;
 pub use section::{
-    DsnSection, DsnSender, Engine, OnError, PluginSection, QueueSection, SmartHostSection, Tls, ZoneSection,
+    DomainLimits, DomainSection, DsnSection, DsnSender, Engine, Ip, OnError, PerDomainSection, PluginSection,
+    PoolAddressSection, PoolSection, QueueSection, SmartHostSection, Tls, ZoneSection,
 };
 
 use crate::config::Config;
+use crate::deliver::{TlsClient, TlsError};
 use crate::intake::Intake;
 use crate::receive::Listener;
+use crate::resolve::{Hickory, SetupError};
 use crate::spool::Spool;
 use crate::spool::embedded::{Embedded, OpenError, Options};
 use crate::{http, receive};
 use dispatch::Dispatch;
 use postern_core::hook::Hooks;
+use postern_core::route::OwnIdentity;
 use postern_core::time::Timestamp;
 use router::Zones;
+use routes::Routes;
 use settle::Settler;
 use std::io;
 use std::net::SocketAddr;
@@ -51,6 +59,12 @@ pub enum StartError {
     /// The store can't be opened.
     #[error(transparent)]
     Spool(#[from] OpenError),
+    /// `dns.servers` can't be used.
+    #[error("dns: {0}")]
+    Dns(#[from] SetupError),
+    /// `tls.roots` can't be used.
+    #[error("tls.roots: {0}")]
+    Tls(#[from] TlsError),
     /// A port can't be had.
     #[error("listener.{listener}.address: can't listen on {address}: {source}")]
     Listen {
@@ -123,7 +137,10 @@ impl Server {
             hostname: Arc::clone(&hostname),
             clock: now,
         });
-        let dispatch = Dispatch::new(spool.clone(), zones.clone(), Arc::clone(&settler), &hostname, now);
+        let routes = routes(config, &listeners)?;
+        let tls = Arc::new(TlsClient::new(config.written.tls.extra_roots())?);
+        let dispatch =
+            Dispatch::new(spool.clone(), zones.clone(), &config.domains, routes, tls, Arc::clone(&settler), now);
         let max_age = config.written.queue.max_age.0;
         Ok(Self { spool, intake, dispatch: Arc::new(dispatch), zones, settler, max_age, listeners, control })
     }
@@ -172,6 +189,18 @@ impl Server {
         info!(queued = self.spool.stats().recipients, "stopped");
         result
     }
+}
+
+/// Routes by the config's DNS, none of which leads back to the sockets and names that are ours.
+fn routes(config: &Config, listeners: &[(TcpListener, Arc<Listener>)]) -> Result<Routes, StartError> {
+    let pools = config.zones.iter().flat_map(|zone| zone.pool.sources());
+    let mut names: Vec<String> = pools.map(|source| source.helo.clone()).collect();
+    names.push(config.hostname.clone());
+    names.sort_unstable();
+    names.dedup();
+    let listeners = listeners.iter().filter_map(|(socket, _)| socket.local_addr().ok()).collect();
+    let resolver = Hickory::new(&config.dns)?;
+    Ok(Routes::new(Arc::new(resolver), OwnIdentity { names, listeners }, config.dns.allow_private))
 }
 
 fn spool_options(config: &Config) -> Options {

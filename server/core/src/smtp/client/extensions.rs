@@ -1,5 +1,7 @@
 //! What a server offers in its reply to EHLO (RFC 5321 section 4.1.1.1).
 
+use super::Mechanisms;
+
 /// The extensions that matter to a client.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Extensions {
@@ -11,8 +13,10 @@ pub struct Extensions {
     pub smtputf8: bool,
     /// RFC 2034.
     pub enhanced_status_codes: bool,
-    /// RFC 3207. Nothing is done with it yet.
+    /// RFC 3207.
     pub starttls: bool,
+    /// RFC 4954.
+    pub auth: Mechanisms,
     /// RFC 1870: SIZE was offered. Its limit in octets; `u64::MAX` if it names none or 0.
     pub size: Option<u64>,
 }
@@ -31,6 +35,9 @@ impl Extensions {
                 "SMTPUTF8" => found.smtputf8 = true,
                 "ENHANCEDSTATUSCODES" => found.enhanced_status_codes = true,
                 "STARTTLS" => found.starttls = true,
+                "AUTH" => found.auth.add(words),
+                // Servers from before RFC 2554, and those that are kind to clients from before it.
+                old if old.starts_with("AUTH=") => found.auth.add(old.split('=').skip(1).chain(words)),
                 "SIZE" => {
                     // A limit that is no number is taken for none: the server will say so itself.
                     let limit = words.next().and_then(|word| word.parse().ok()).filter(|limit| *limit > 0);
@@ -61,6 +68,21 @@ mod tests {
             ("SIZE 5", None),
         ] {
             assert_eq!(Extensions::parse(text), Extensions { size, ..Extensions::default() });
+        }
+    }
+
+    #[test]
+    fn mechanisms() {
+        for (text, plain, login) in [
+            ("a\nAUTH PLAIN LOGIN", true, true),
+            ("a\nauth cram-md5 login", false, true),
+            ("a\nAUTH=PLAIN X", true, false),
+            ("a\nAUTH=LOGIN PLAIN", true, true),
+            ("a\nAUTH", false, false),
+            ("AUTH PLAIN", false, false),
+            ("a\nAUTH PLAINER", false, false),
+        ] {
+            assert_eq!(Extensions::parse(text).auth, Mechanisms { plain, login }, "{text:?}");
         }
     }
 }

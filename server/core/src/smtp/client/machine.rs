@@ -4,11 +4,16 @@
 //! other; either way replies are matched to commands by their order alone. A reply that is there before its command
 //! has been taken for sending is an injection or a desync, and ends the session.
 
+mod ending;
+mod opening;
+
+pub use opening::Terms;
+
 use super::{Cause, Extensions, Failure, Loss, ReplyParser, Stage, Unsupported};
 use crate::mail::{Address, BodyType, Reply, ReversePath};
-
-/// Longest text of a reply that is kept in a failure, in octets.
-const MAX_KEPT_TEXT: usize = 2048;
+use ending::kept;
+use opening::Opening;
+use std::fmt;
 
 /// What MAIL says about a message.
 #[derive(Clone, Copy, Debug)]
@@ -28,6 +33,8 @@ pub struct Transaction<'a> {
 pub enum Status {
     /// Octets from the peer (after what is in the output has been sent).
     Waiting,
+    /// A TLS handshake on the connection, then [`Client::tls_established`] or [`Client::tls_failed`].
+    WantsTls,
     /// [`Client::begin`] or [`Client::quit`].
     Ready,
     /// The content: encoded, with its final dot, then [`Client::content_sent`].
@@ -43,6 +50,9 @@ enum Phase {
     Greeting,
     Ehlo,
     Helo,
+    StartTls,
+    Handshake,
+    Auth,
     Ready,
     Commands,
     Content,
@@ -69,9 +79,9 @@ enum Answer {
 }
 
 /// One session with a next hop.
-#[derive(Debug)]
 pub struct Client {
     helo: String,
+    opening: Opening,
     phase: Phase,
     parser: ReplyParser,
     extensions: Extensions,
@@ -93,12 +103,23 @@ pub struct Client {
     failure: Option<Failure>,
 }
 
+impl fmt::Debug for Client {
+    /// Without the output, where a password may stand.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { phase, extensions, replies, failure, .. } = self;
+        let mut shown = f.debug_struct("Client");
+        shown.field("phase", phase).field("extensions", extensions).field("replies", replies);
+        shown.field("failure", failure).finish_non_exhaustive()
+    }
+}
+
 impl Client {
     /// A session that waits for the greeting and will call itself `helo` (a domain or address literal).
     #[must_use]
-    pub fn new(helo: impl Into<String>) -> Self {
+    pub fn new(helo: impl Into<String>, terms: Terms) -> Self {
         Self {
             helo: helo.into(),
+            opening: Opening::new(terms),
             phase: Phase::Greeting,
             parser: ReplyParser::new(),
             extensions: Extensions::default(),
@@ -122,6 +143,7 @@ impl Client {
     pub fn status(&self) -> Status {
         match self.phase {
             _ if self.results.is_some() => Status::Finished,
+            Phase::Handshake => Status::WantsTls,
             Phase::Ready => Status::Ready,
             Phase::Content => Status::WantsContent,
             Phase::Closed => Status::Closed,
@@ -135,6 +157,9 @@ impl Client {
         match self.phase {
             Phase::Greeting => Stage::Greeting,
             Phase::Ehlo | Phase::Helo => Stage::Ehlo,
+            Phase::StartTls => Stage::StartTls,
+            Phase::Handshake => Stage::Handshake,
+            Phase::Auth => Stage::Auth,
             Phase::Ready => Stage::Mail,
             Phase::Commands => match self.command(self.answered) {
                 Command::Rset => Stage::Rset,
@@ -211,19 +236,13 @@ impl Client {
         }
     }
 
-    /// Ends the session. The caller sends the output and need not wait for the reply.
-    pub fn quit(&mut self) {
-        if self.phase == Phase::Ready {
-            self.output.extend_from_slice(b"QUIT\r\n");
-            self.phase = Phase::Quit;
-        }
-    }
-
     /// Takes octets from the peer.
     pub fn receive(&mut self, mut input: &[u8]) {
         while !input.is_empty() && self.phase != Phase::Closed {
-            if self.phase == Phase::Ready || !self.output.is_empty() {
-                // Nothing was asked, or not yet sent: a farewell (421), or a desync. Its words are for the log.
+            if matches!(self.phase, Phase::Ready | Phase::Handshake) || !self.output.is_empty() {
+                // Nothing was asked, or not yet sent: a farewell (421), or a desync. Its words are for the log. After
+                // the 220 to STARTTLS it is what somebody would have us take for the server's first words over TLS
+                // (CVE-2021-38371).
                 let reply = self.parser.next(&mut input).ok().flatten();
                 return self.unasked(reply);
             }
@@ -241,18 +260,6 @@ impl Client {
         }
     }
 
-    /// The connection is gone or a time limit has passed; `detail` is for the log.
-    pub fn lost(&mut self, loss: Loss, detail: impl Into<String>) {
-        if self.phase != Phase::Closed {
-            self.end_session(Failure::new(self.stage(), Cause::Lost(loss)).with_detail(detail));
-        }
-    }
-
-    /// Ends the session in the middle of the content for a reason of ours; the caller closes the connection.
-    pub fn abort(&mut self, failure: Failure) {
-        self.end_session(failure);
-    }
-
     fn on_reply(&mut self, reply: Reply) {
         let stage = self.stage();
         if self.phase == Phase::Quit {
@@ -267,25 +274,13 @@ impl Client {
             return self.end_session(Failure::new(stage, cause));
         }
         match self.phase {
-            Phase::Greeting if reply.is_positive() => {
-                self.output.extend_from_slice(format!("EHLO {}\r\n", self.helo).as_bytes());
-                self.phase = Phase::Ehlo;
+            Phase::Greeting | Phase::Ehlo | Phase::Helo | Phase::StartTls | Phase::Auth => {
+                self.on_opening_reply(stage, reply);
             }
-            Phase::Ehlo if reply.is_positive() => {
-                self.extensions = Extensions::parse(&reply.text);
-                self.phase = Phase::Ready;
-            }
-            Phase::Ehlo if reply.is_permanent() => {
-                // RFC 5321 section 3.2: a server without extensions.
-                self.output.extend_from_slice(format!("HELO {}\r\n", self.helo).as_bytes());
-                self.phase = Phase::Helo;
-            }
-            Phase::Helo if reply.is_positive() => self.phase = Phase::Ready,
-            Phase::Greeting | Phase::Ehlo | Phase::Helo => self.refused_session(stage, reply),
             Phase::Commands => self.on_command_reply(stage, reply),
             Phase::Dot => self.on_dot_reply(reply),
             Phase::LoneDot => self.finish(),
-            Phase::Ready | Phase::Content | Phase::Quit | Phase::Closed => {}
+            Phase::Handshake | Phase::Ready | Phase::Content | Phase::Quit | Phase::Closed => {}
         }
     }
 
@@ -465,35 +460,4 @@ impl Client {
         self.results = Some(results.collect());
         self.phase = Phase::Ready;
     }
-
-    fn unasked(&mut self, reply: Option<Reply>) {
-        let detail = reply.map(|reply| kept(reply).to_string()).unwrap_or_default();
-        let failure = Failure::new(self.stage(), Cause::Lost(Loss::Unexpected));
-        self.end_session(failure.with_detail(detail));
-    }
-
-    fn refused_session(&mut self, stage: Stage, reply: Reply) {
-        let cause = if reply.code < 400 { Cause::Lost(Loss::Unexpected) } else { Cause::Reply(kept(reply)) };
-        self.end_session(Failure::new(stage, cause));
-    }
-
-    fn end_session(&mut self, failure: Failure) {
-        if !matches!(self.phase, Phase::Ready | Phase::Closed) && !self.answers.is_empty() {
-            // A refused MAIL stays the reason, whatever ends the session before the rest was answered.
-            let refused = self.mail_refused.take();
-            self.resolve(refused.as_ref().unwrap_or(&failure));
-            self.finish();
-        }
-        self.output.clear();
-        self.failure = Some(failure);
-        self.phase = Phase::Closed;
-    }
-}
-
-/// The reply with its text cut to what is kept.
-fn kept(mut reply: Reply) -> Reply {
-    if reply.text.len() > MAX_KEPT_TEXT {
-        reply.text.truncate(reply.text.floor_char_boundary(MAX_KEPT_TEXT));
-    }
-    reply
 }

@@ -1,24 +1,27 @@
 //! The sending side of SMTP (RFC 5321) as a state machine: bytes in, bytes out, no I/O and no clock.
 //!
-//! [`Client`] runs one session: greeting, EHLO or HELO, then transactions one after another, then QUIT. It says at
-//! which [`Stage`] it waits, the caller keeps the time ([`TimeLimits`]) and tells it when the connection is lost. What
+//! [`Client`] runs one session: greeting, EHLO or HELO, STARTTLS and AUTH as its [`Terms`] say, then transactions one
+//! after another, then QUIT. It says at which [`Stage`] it waits, the caller keeps the time ([`TimeLimits`]) and tells it when the connection is lost. What
 //! became of each recipient comes out as the next hop's reply or as a [`Failure`]; what a failure means (defer or
 //! bounce) is [`crate::bounce`]'s.
 //!
 //! Limits: a reply line of [`MAX_LINE`] octets, a reply of [`MAX_REPLY`], [`MAX_RECIPIENTS`] recipients in a
 //! transaction. A peer that breaks the protocol loses the session, never more.
 
+mod auth;
 mod content;
 mod extensions;
 mod machine;
 mod reply;
 
+pub use auth::Mechanisms;
 pub use content::{ContentEncoder, Unclean};
 pub use extensions::Extensions;
-pub use machine::{Client, Status, Transaction};
+pub use machine::{Client, Status, Terms, Transaction};
 pub use reply::{MAX_LINE, MAX_REPLY, Malformed, ReplyParser};
 
 use crate::mail::Reply;
+use crate::route::Unroutable;
 use std::fmt;
 use std::time::Duration;
 
@@ -35,6 +38,12 @@ pub enum Stage {
     Greeting,
     /// The reply to EHLO or HELO.
     Ehlo,
+    /// The reply to STARTTLS.
+    StartTls,
+    /// The TLS handshake.
+    Handshake,
+    /// The reply to AUTH, or to what answers a challenge.
+    Auth,
     /// The reply to RSET.
     Rset,
     /// The reply to MAIL.
@@ -59,6 +68,9 @@ impl Stage {
             Self::Connect => "connection",
             Self::Greeting => "greeting",
             Self::Ehlo => "EHLO",
+            Self::StartTls => "STARTTLS",
+            Self::Handshake => "TLS handshake",
+            Self::Auth => "AUTH",
             Self::Rset => "RSET",
             Self::Mail => "MAIL FROM",
             Self::Rcpt => "RCPT TO",
@@ -85,6 +97,12 @@ pub struct TimeLimits {
     pub greeting: Duration,
     /// EHLO and HELO.
     pub ehlo: Duration,
+    /// STARTTLS.
+    pub starttls: Duration,
+    /// The whole TLS handshake.
+    pub handshake: Duration,
+    /// AUTH, and each answer to a challenge.
+    pub auth: Duration,
     /// MAIL and RSET.
     pub mail: Duration,
     /// Each RCPT.
@@ -100,11 +118,15 @@ pub struct TimeLimits {
 }
 
 impl TimeLimits {
-    /// RFC 5321 section 4.5.3.2; it gives none for connecting, EHLO, RSET and QUIT.
+    /// RFC 5321 section 4.5.3.2; it gives none for connecting, EHLO, STARTTLS, the handshake, AUTH, RSET and
+    /// QUIT.
     pub const RFC: Self = Self {
         connect: Duration::from_secs(30),
         greeting: Duration::from_secs(300),
         ehlo: Duration::from_secs(300),
+        starttls: Duration::from_secs(300),
+        handshake: Duration::from_secs(60),
+        auth: Duration::from_secs(300),
         mail: Duration::from_secs(300),
         rcpt: Duration::from_secs(300),
         data: Duration::from_secs(120),
@@ -120,6 +142,9 @@ impl TimeLimits {
             connect: limit,
             greeting: limit,
             ehlo: limit,
+            starttls: limit,
+            handshake: limit,
+            auth: limit,
             mail: limit,
             rcpt: limit,
             data: limit,
@@ -136,6 +161,9 @@ impl TimeLimits {
             Stage::Connect => self.connect,
             Stage::Greeting => self.greeting,
             Stage::Ehlo => self.ehlo,
+            Stage::StartTls => self.starttls,
+            Stage::Handshake => self.handshake,
+            Stage::Auth => self.auth,
             Stage::Rset | Stage::Mail => self.mail,
             Stage::Rcpt => self.rcpt,
             Stage::Data => self.data,
@@ -180,6 +208,26 @@ pub enum Unsupported {
     EightBit,
 }
 
+/// Why there is no TLS where there has to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum TlsFault {
+    /// The server does not offer STARTTLS.
+    NotOffered,
+    /// The handshake failed.
+    Handshake,
+    /// The certificate is not valid, or not for the host's name.
+    Certificate,
+}
+
+/// Why we did not authenticate where we have to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum AuthFault {
+    /// The server offers no mechanism that is known here.
+    NotOffered,
+    /// It would have to be in clear, which is not wanted.
+    InClear,
+}
+
 /// What went wrong on our side.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Fault {
@@ -187,6 +235,8 @@ pub enum Fault {
     Unreadable,
     /// The content has a bare CR, bare LF or NUL, which never leaves.
     Unclean,
+    /// There is no source address that could be used.
+    Source,
 }
 
 /// Why a recipient was not delivered to.
@@ -200,6 +250,12 @@ pub enum Cause {
     Unsupported(Unsupported),
     /// It is our fault.
     Fault(Fault),
+    /// There has to be TLS and is none.
+    Tls(TlsFault),
+    /// There has to be AUTH and is none; nothing was sent.
+    Auth(AuthFault),
+    /// There is no host to connect to, or only ourselves.
+    Unroutable(Unroutable),
 }
 
 /// A failure, where it happened and for the log in more words.
