@@ -46,15 +46,21 @@ impl Postern {
     }
 
     /// As [`Postern::start`], with keys for the tables `[listener.feeder]` and `[zone.default]`.
+    #[must_use]
+    pub fn start_with(next_hop: u16, listener: &str, zone: &str, config: &str) -> Self {
+        Self::start_named("mta.example.com", next_hop, listener, zone, config)
+    }
+
+    /// As [`Postern::start_with`], with a hostname of its own.
     ///
     /// # Panics
     /// It does not start.
     #[must_use]
-    pub fn start_with(next_hop: u16, listener: &str, zone: &str, config: &str) -> Self {
+    pub fn start_named(hostname: &str, next_hop: u16, listener: &str, zone: &str, config: &str) -> Self {
         let dir = tempfile::tempdir().expect("a folder");
         let port = free_port();
         let text = format!(
-            "hostname = 'mta.example.com'\n[listener.feeder]\naddress = '127.0.0.1:{port}'\n{listener}\n\
+            "hostname = '{hostname}'\n[listener.feeder]\naddress = '127.0.0.1:{port}'\n{listener}\n\
              [zone.default]\nsmart_host = {{ host = '127.0.0.1', port = {next_hop} }}\n{zone}\n{config}\n"
         );
         std::fs::write(dir.path().join("postern.toml"), text).expect("a config file");

@@ -164,7 +164,13 @@ fn matrix(victim: &str, port: u16, cuts: fn(Cut) -> bool, arrived: impl Fn() -> 
     eprintln!("control: {victim} fell for {} of {}: {fell_for:?}", fell_for.len(), FALSE_ENDS.len());
     let before = arrived();
     let tap = Tap::start(port);
-    let server = Postern::start(tap.port, "");
+    // What is encrypted could not be scanned.
+    let zone = format!(
+        "[zone.clear]\nrecipient_domains = ['d.example']\n\
+         smart_host = {{ host = '127.0.0.1', port = {}, tls = 'off' }}",
+        tap.port
+    );
+    let server = Postern::start(tap.port, &zone);
     let mut attacks = [attacks(FALSE_ENDS), attacks(TEXT)].concat();
     attacks.retain(|attack| cuts(attack.cut));
     through_postern(&server, &attacks);

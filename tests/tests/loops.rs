@@ -12,7 +12,9 @@ const CONTENT: &str = "From: Ann <ann@sender.example>\r\nSubject: round and roun
 fn pair() -> [Postern; 2] {
     let port = free_port();
     let one = Postern::start(port, "");
-    let two = Postern::start(one.port, &format!("[listener.loop]\naddress = '127.0.0.1:{port}'"));
+    let listener = format!("[listener.loop]\naddress = '127.0.0.1:{port}'");
+    // Of another name: a next hop of our own name is taken for ourselves.
+    let two = Postern::start_named("two.example.com", one.port, "", "", &listener);
     [one, two]
 }
 
@@ -40,6 +42,19 @@ fn a_loop_of_two_servers_ends_with_one_dsn() {
         assert!(servers.iter().flat_map(|server| server.log_lines(" REJECTED ")).all(|line| line.contains("5.4.6")));
         eprintln!("from <{sender}>: {hops} hops, {dsns} DSN");
     }
+}
+
+#[test]
+fn a_server_does_not_deliver_to_itself() {
+    let port = free_port();
+    let server = Postern::start(port, &format!("[listener.loop]\naddress = '127.0.0.1:{port}'"));
+    let mut client = Client::hello(server.port).unwrap();
+    assert_eq!(client.mail("ann@sender.example", &["bob@d.example"], CONTENT).unwrap().code, 250);
+    // The message, and the DSN that would have gone the same way.
+    let rejected = server.wait_log(" REJECTED ", 2);
+    server.wait_empty();
+    assert!(rejected.iter().all(|line| line.contains("status=5.4.6")), "{rejected:?}");
+    assert_eq!(server.log_lines(" QUEUED ").len(), 2, "it took nothing from itself");
 }
 
 #[test]
