@@ -40,7 +40,10 @@ demo: build ## one message through server, plugin and sink
 
 .PHONY: test-deps
 test-deps:
-	@scripts/apt-install postfix swaks dnsmasq-base python3 python3-aiosmtpd python3-dnslib
+	@scripts/apt-install postfix swaks openssl dnsmasq-base python3 python3-aiosmtpd python3-dnslib \
+	  libgnutls-dane0 libidn12 libnsl2 libnss-wrapper
+	@scripts/exim >/dev/null || echo "not run: deliveries to Exim"
+	@scripts/corpora
 
 .PHONY: test
 test: test-deps build guests ## all tests

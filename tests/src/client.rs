@@ -121,6 +121,14 @@ impl Client {
         self.reply()
     }
 
+    /// The port that it has connected from.
+    ///
+    /// # Errors
+    /// The system does not know.
+    pub fn local_port(&self) -> Result<u16> {
+        Ok(self.stream.get_ref().local_addr()?.port())
+    }
+
     /// Ends the sending side.
     ///
     /// # Errors

@@ -6,12 +6,26 @@
 #![allow(clippy::print_stderr, reason = "what a failed test's server said belongs beside the failure")]
 
 mod client;
+mod daemon;
+mod exim;
+mod hostile;
+mod maildir;
+mod pieces;
+mod postfix;
 mod server;
 mod sink;
+mod tap;
 
 pub use client::{Client, Reply};
+pub use daemon::{Daemon, descriptors, is_root, memory_kib};
+pub use exim::Exim;
+pub use hostile::{ALWAYS, Act, HostileSink, STAGES, Stage, Taken};
+pub use maildir::{Maildir, Stored};
+pub use pieces::send_apart;
+pub use postfix::Postfix;
 pub use server::{Exit, Postern, binary, check, root};
 pub use sink::{AioSink, PYTHON, SmtpSink};
+pub use tap::{Tap, unclean};
 
 use std::net::TcpListener;
 use std::process::{Command, Output};

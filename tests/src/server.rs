@@ -46,13 +46,19 @@ impl Postern {
     }
 
     /// As [`Postern::start`], with keys for the tables `[listener.feeder]` and `[zone.default]`.
+    #[must_use]
+    pub fn start_with(next_hop: u16, listener: &str, zone: &str, config: &str) -> Self {
+        Self::start_named("mta.example.com", next_hop, listener, zone, config)
+    }
+
+    /// As [`Postern::start_with`], with a hostname of its own.
     ///
     /// # Panics
     /// It does not start.
     #[must_use]
-    pub fn start_with(next_hop: u16, listener: &str, zone: &str, config: &str) -> Self {
+    pub fn start_named(hostname: &str, next_hop: u16, listener: &str, zone: &str, config: &str) -> Self {
         let zone = format!("smart_host = {{ host = '127.0.0.1', port = {next_hop} }}\n{zone}");
-        Self::launch(free_port(), listener, &zone, config)
+        Self::launch(hostname, free_port(), listener, &zone, config)
     }
 
     /// Starts a server that listens on `port` and delivers by MX: to port `mx_port` of the hosts that the DNS server on
@@ -61,13 +67,13 @@ impl Postern {
     pub fn start_mx(port: u16, dns_port: u16, mx_port: u16, zone: &str, dns: &str, config: &str) -> Self {
         let zone = format!("port = {mx_port}\n{zone}");
         let config = format!("[dns]\nservers = ['127.0.0.1:{dns_port}']\n{dns}\n{config}");
-        Self::launch(port, "", &zone, &config)
+        Self::launch("mta.example.com", port, "", &zone, &config)
     }
 
-    fn launch(port: u16, listener: &str, zone: &str, config: &str) -> Self {
+    fn launch(hostname: &str, port: u16, listener: &str, zone: &str, config: &str) -> Self {
         let dir = tempfile::tempdir().expect("a folder");
         let text = format!(
-            "hostname = 'mta.example.com'\n[listener.feeder]\naddress = '127.0.0.1:{port}'\n{listener}\n\
+            "hostname = '{hostname}'\n[listener.feeder]\naddress = '127.0.0.1:{port}'\n{listener}\n\
              [zone.default]\n{zone}\n{config}\n"
         );
         std::fs::write(dir.path().join("postern.toml"), text).expect("a config file");
