@@ -40,7 +40,7 @@ demo: build ## one message through server, plugin and sink
 
 .PHONY: test-deps
 test-deps:
-	@scripts/apt-install postfix swaks python3 python3-aiosmtpd
+	@scripts/apt-install postfix swaks python3 python3-aiosmtpd e2fsprogs xfsprogs strace util-linux gcc libc6-dev
 
 .PHONY: test
 test: test-deps build guests ## all tests

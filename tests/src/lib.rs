@@ -6,11 +6,19 @@
 #![allow(clippy::print_stderr, reason = "what a failed test's server said belongs beside the failure")]
 
 mod client;
+mod disk;
+mod hash_sink;
+mod load;
+mod report;
 mod server;
 mod sink;
 
 pub use client::{Client, Reply};
-pub use server::{Exit, Postern, binary, check, root};
+pub use disk::Disk;
+pub use hash_sink::{Arrived, HashSink, ID, Sum};
+pub use load::{Account, Ledger, Made};
+pub use report::{not_run, soak};
+pub use server::{Exit, Postern, Setup, binary, check, root};
 pub use sink::{AioSink, PYTHON, SmtpSink};
 
 use std::net::TcpListener;
