@@ -9,6 +9,7 @@ mod client;
 mod disk;
 mod hash_sink;
 mod load;
+pub mod process;
 mod report;
 mod server;
 mod sink;
