@@ -42,6 +42,14 @@ impl Client {
         Ok(client)
     }
 
+    /// How long a reply may take.
+    ///
+    /// # Errors
+    /// The connection is gone.
+    pub fn patience(&self, limit: Duration) -> Result<()> {
+        self.stream.get_ref().set_read_timeout(Some(limit))
+    }
+
     /// Sends octets as they are.
     ///
     /// # Errors

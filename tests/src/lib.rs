@@ -7,23 +7,32 @@
 
 mod client;
 mod daemon;
+mod disk;
 mod exim;
+mod hash_sink;
 mod hostile;
+mod load;
 mod maildir;
 mod pieces;
 mod postfix;
+pub mod process;
+mod report;
 mod server;
 mod sink;
 mod tap;
 
 pub use client::{Client, Reply};
 pub use daemon::{Daemon, descriptors, is_root, memory_kib};
+pub use disk::Disk;
 pub use exim::Exim;
+pub use hash_sink::{Arrived, HashSink, ID, Sum};
 pub use hostile::{ALWAYS, Act, HostileSink, STAGES, Stage, Taken};
+pub use load::{Account, Ledger, Made};
 pub use maildir::{Maildir, Stored};
 pub use pieces::send_apart;
 pub use postfix::Postfix;
-pub use server::{Exit, Postern, binary, check, root};
+pub use report::{not_run, soak};
+pub use server::{Exit, Postern, Setup, binary, check, root};
 pub use sink::{AioSink, PYTHON, SmtpSink};
 pub use tap::{Tap, unclean};
 

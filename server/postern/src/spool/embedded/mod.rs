@@ -18,6 +18,7 @@ mod admin;
 mod audit;
 mod budget;
 mod content;
+mod count;
 mod draft;
 mod facts;
 mod group;
@@ -215,7 +216,7 @@ impl Spool for Embedded {
     async fn begin(&self, declared: Option<u64>) -> Result<EmbeddedDraft, SpoolError> {
         let shared = self.shared();
         shared.check()?;
-        let room = shared.space.reserve(declared.unwrap_or(0))?;
+        let room = shared.space.reserve(declared.unwrap_or(0)).inspect_err(|_| shared.look_for_room())?;
         let share = shared.budget.begin(declared).await?;
         let id = lock(&shared.ids).next((shared.options.clock)());
         Ok(EmbeddedDraft::new(self.handle.clone(), id, share, room, declared))

@@ -27,7 +27,8 @@ use std::sync::Arc;
 
 const LOCK: &str = "LOCK";
 const STORE: &str = "STORE";
-const QUEUE: &str = "queue.redb";
+/// Name of the store's file in its directory.
+pub(super) const QUEUE: &str = "queue.redb";
 const QUEUE_NEW: &str = "queue.redb.new";
 const MARKER: &str = "This folder holds a Postern queue in queue.redb. If that file is missing or damaged, Postern\n\
     refuses to start rather than begin an empty queue. Remove this file to begin one on purpose.\n";
@@ -253,7 +254,10 @@ fn create(dir: &Path, options: &Options) -> Result<(), OpenError> {
     let failed = |error: redb::Error| OpenError::Io { path: temporary.clone(), source: io::Error::other(error) };
     let backend = at(&temporary, file.try_clone())
         .and_then(|file| FileBackend::new(file).map_err(|error| failed(error.into())))?;
-    initialize(backend, options).map_err(failed)?;
+    // A small disk is not filled with room for later.
+    let room = usize::try_from((options.free)(dir) / 8).unwrap_or(usize::MAX);
+    let options = Options { pregrow: options.pregrow.min(room), ..options.clone() };
+    initialize(backend, &options).map_err(failed)?;
     at(&temporary, file.sync_all())?;
     at(&path, fs::rename(&temporary, &path))?;
     at(dir, sync_dir(dir))?;

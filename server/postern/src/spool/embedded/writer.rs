@@ -8,6 +8,7 @@
 
 use super::admin::{self, AdminOp};
 use super::budget::Share;
+use super::count;
 use super::draft::Streamed;
 use super::group::Group;
 use super::hot::HotMessage;
@@ -23,6 +24,7 @@ use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::time::Instant;
 use tokio::sync::mpsc::{Receiver, error::TryRecvError};
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
@@ -177,6 +179,7 @@ impl Writer {
             if let Some(op) = admin {
                 self.administer(*op);
             }
+            self.count();
         }
         // The last handle is gone, and with it the last draft. What they left is little if the store was idle.
         for _ in 0..CLOSING {
@@ -322,6 +325,20 @@ impl Writer {
             }
         }
         Ok(())
+    }
+
+    /// Looks for room in the store's file, if somebody was refused and it is time to.
+    fn count(&mut self) {
+        let Some(file) = self.shared.file.as_deref().filter(|_| self.shared.space.count_is_due()) else { return };
+        let start = Instant::now();
+        match count::used(&self.shared.db) {
+            Ok(used) => self.shared.space.counted(file, used, start.elapsed()),
+            // Whoever reads that message finds the same.
+            Err(error) => {
+                tracing::warn!("what the queue takes can't be counted: {error}");
+                self.shared.space.counted(file, u64::MAX, start.elapsed());
+            }
+        }
     }
 
     fn administer(&mut self, op: AdminOp) {
