@@ -144,7 +144,8 @@ impl Server {
         tasks.spawn(self.dispatch.run(stopped.clone()));
         let spool = self.spool.clone();
         tasks.spawn(expire::run(spool, self.zones, self.settler, self.max_age, now, stopped.clone()));
-        tasks.spawn(http::serve_control(self.control, self.spool.clone(), stopped.clone()));
+        let api = http::Api { spool: self.spool.clone(), back_off: Arc::new(NoBackOff), clock: now };
+        tasks.spawn(http::serve_control(self.control, api, stopped.clone()));
         info!(queued = self.spool.stats().recipients, "ready");
         let result = tokio::select! {
             () = stop => Ok(()),
@@ -172,6 +173,14 @@ impl Server {
         info!(queued = self.spool.stats().recipients, "stopped");
         result
     }
+}
+
+/// Stands where the dispatcher will: it knows which next hops rest, and a retry by hand is to end their rest. Until it
+/// implements [`http::BackOff`], they are tried again when the rest is over, after a minute at most.
+struct NoBackOff;
+
+impl http::BackOff for NoBackOff {
+    fn clear(&self, _queues: &[postern_core::route::QueueKey]) {}
 }
 
 fn spool_options(config: &Config) -> Options {
