@@ -5,6 +5,9 @@
 //! readers     ── short read transactions on blocking threads; fresh messages come from memory
 //! ```
 //!
+//! What operators do goes `walk` (who fits?) → `admin` (one slice, one transaction) → `dropped` (the log is told). A
+//! store that no server has open is read by `vault`, for `inspect` (`spool check`) and `export`.
+//!
 //! # Limits
 //! * One process (`LOCK`). Leases end with the process, so `ttl` counts for nothing.
 //! * After any failed write the store is poisoned and the process should end: see [`Embedded::poisoned`]. That a full

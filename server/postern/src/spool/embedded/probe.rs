@@ -97,8 +97,9 @@ mod tests {
     fn check(ids: &[u64], broken: &[usize], lost: &[u64]) {
         let leaves: Vec<&[u64]> = ids.chunks(4).collect();
         let leaf_of = |id: u64| leaves.iter().position(|leaf| leaf[leaf.len() - 1] >= id).unwrap_or(leaves.len() - 1);
-        let read = |leaf: usize| if broken.contains(&leaf) { Err(()) } else { Ok(leaves[leaf]) };
-        let first = |from: u64, to: u64| {
+        let read =
+            |leaf: usize| -> Result<&[u64], ()> { if broken.contains(&leaf) { Err(()) } else { Ok(leaves[leaf]) } };
+        let first = |from: u64, to: u64| -> Result<Option<u64>, ()> {
             for leaf in leaf_of(from)..leaves.len() {
                 if let Some(id) = read(leaf)?.iter().find(|id| **id >= from) {
                     return Ok(Some(*id).filter(|id| *id <= to));
@@ -106,7 +107,7 @@ mod tests {
             }
             Ok(None)
         };
-        let last = |from: u64, to: u64| {
+        let last = |from: u64, to: u64| -> Result<Option<u64>, ()> {
             for leaf in (0..=leaf_of(to)).rev() {
                 if let Some(id) = read(leaf)?.iter().rfind(|id| **id <= to) {
                     return Ok(Some(*id).filter(|id| *id >= from));
