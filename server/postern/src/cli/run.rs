@@ -5,7 +5,6 @@ use crate::observe;
 use crate::relay::Server;
 use anyhow::Context as _;
 use clap::Args;
-use std::path::PathBuf;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::{error, info, warn};
 
@@ -14,18 +13,12 @@ use tracing::{error, info, warn};
 pub struct RunArgs {
     #[command(flatten)]
     config: ConfigArgs,
-    /// Folder of an app: its postern.toml is the config
-    #[arg(short, long, conflicts_with = "config")]
-    dir: Option<PathBuf>,
 }
 
 /// Runs the server until SIGTERM or SIGINT.
 pub fn run(args: &RunArgs) -> anyhow::Result<()> {
     bound_heaps();
-    let config = match &args.dir {
-        Some(dir) => ConfigArgs { config: vec![dir.join("postern.toml")] }.load()?,
-        None => args.config.load()?,
-    };
+    let config = args.config.load()?;
     let _log = observe::start(&config.written.log);
     info!(version = env!("CARGO_PKG_VERSION"), hostname = %config.hostname, data_dir = %config.data_dir().display(), "starting");
     if let Some(address) = config.written.http.address {

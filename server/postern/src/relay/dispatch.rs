@@ -13,6 +13,7 @@ use super::section::DomainLimits;
 use super::settle::Settler;
 use super::worker::Worker;
 use crate::deliver::{self, Connection, TlsClient};
+use crate::http::BackOff;
 use crate::spool::{Ready, Spool};
 use postern_core::route::QueueKey;
 use postern_core::smtp::client::TimeLimits;
@@ -212,9 +213,11 @@ impl<S: Spool> Dispatch<S> {
             });
         }
     }
+}
 
+impl<S: Spool> BackOff for Dispatch<S> {
     /// Ends the rests of the next hops of `queues`: an operator wants them tried now.
-    pub fn clear_back_off(&self, queues: &[QueueKey]) {
+    fn clear(&self, queues: &[QueueKey]) {
         let crews = self.crews();
         queues.iter().filter_map(|queue| crews.get(queue)).for_each(|crew| {
             crew.reached();

@@ -158,10 +158,11 @@ impl Server {
             info!(listener = %listener.name, %address, "LISTENING");
             tasks.spawn(receive::serve(socket, listener, Arc::clone(&self.intake), stopped.clone()));
         }
+        let api = http::Api { spool: self.spool.clone(), back_off: Arc::clone(&self.dispatch) as _, clock: now };
         tasks.spawn(self.dispatch.run(stopped.clone()));
         let spool = self.spool.clone();
         tasks.spawn(expire::run(spool, self.zones, self.settler, self.max_age, now, stopped.clone()));
-        tasks.spawn(http::serve_control(self.control, self.spool.clone(), stopped.clone()));
+        tasks.spawn(http::serve_control(self.control, api, stopped.clone()));
         info!(queued = self.spool.stats().recipients, "ready");
         let result = tokio::select! {
             () = stop => Ok(()),

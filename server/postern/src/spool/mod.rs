@@ -12,6 +12,9 @@
 //! * After a failed sync the store refuses everything ([`Health::Poisoned`]); the sync is never retried.
 
 pub mod embedded;
+mod filter;
+
+pub use filter::{Filter, FilterError};
 
 use bytes::Bytes;
 use postern_core::mail::{Envelope, QueueId, RecipientId, Seq};
@@ -215,21 +218,6 @@ pub struct Listed {
     pub reason: String,
 }
 
-/// Which recipients an admin action is about; a term that is None fits all.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Filter {
-    /// Of this message.
-    pub message: Option<QueueId>,
-    /// This one of it.
-    pub seq: Option<Seq>,
-    /// In this zone.
-    pub zone: Option<String>,
-    /// For this destination.
-    pub destination: Option<String>,
-    /// In this state.
-    pub state: Option<State>,
-}
-
 /// What an operator does to recipients. Those in an attempt get it when they are settled as deferred.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Action {
@@ -241,6 +229,15 @@ pub enum Action {
     Release(Timestamp),
     /// Out of the queue, without a DSN.
     Delete,
+}
+
+/// Whom an action reaches.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Reach {
+    /// How many recipients.
+    pub recipients: u64,
+    /// The queues that they wait in, each once, in order.
+    pub queues: Vec<QueueKey>,
 }
 
 /// Figures about the queue.
@@ -376,7 +373,15 @@ pub trait Spool: Clone + Send + Sync + 'static {
     /// [`SpoolError::LeaseLost`] if any token is not the newest of its recipient: nothing was changed.
     fn settle(&self, settlement: Settlement<Self::Sealed>) -> impl Future<Output = Result<bool, SpoolError>> + Send;
 
-    /// Does `action` to every recipient that fits, and says how many there were; resolves when it is durable.
+    /// What `action` would do something to now, without doing it.
+    ///
+    /// # Errors
+    /// The store can't be read.
+    fn survey(&self, filter: &Filter, action: Action) -> impl Future<Output = Result<Reach, SpoolError>> + Send;
+
+    /// Does `action` to every recipient that fits, and says how many there were; resolves when it is durable. A
+    /// deletion is told to the delivery log once it is final: at once, or at the end of the attempt that has the
+    /// recipient; after a crash in between, at the next open.
     ///
     /// # Errors
     /// See [`SpoolError`].
@@ -416,6 +421,7 @@ pub struct Ready {
 /// |---|---|
 /// | `plugin/NAME` | shared |
 /// | `node/…` | per node |
+/// | `node/dropped` | per node: deletions by operators that the log has not been told yet; the engine's own |
 pub trait Facts: Clone + Send + Sync + 'static {
     /// The value, unless it has expired at `now`.
     ///

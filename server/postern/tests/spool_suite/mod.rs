@@ -4,6 +4,7 @@
 #![allow(dead_code)]
 
 pub mod facts;
+pub mod filters;
 pub mod queue;
 
 use bytes::Bytes;
@@ -135,6 +136,7 @@ macro_rules! conformance {
             fencing, settles_whole_or_not_at_all, defers_and_reopens, release_changes_nothing, holds_and_releases,
             actions_during_an_attempt, deletes, admin_by_filter, ten_thousand_recipients, ready_and_changed,
             ends_without_traces, large_content_streams, leases_aged_across_queues);
+        $crate::conformance!(@ $store, filters: each_term, a_filter_over_many, surveys_change_nothing);
         $crate::conformance!(@ $store, facts: facts_with_mail, values_and_expiry, scans);
     };
     (@ $store:expr, $module:ident: $($check:ident),* $(,)?) => {

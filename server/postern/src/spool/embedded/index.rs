@@ -359,56 +359,39 @@ impl Index {
         }
     }
 
-    /// Finds recipients for an admin action after `after`. Those that no attempt has are taken under a lease, so that
-    /// none begins meanwhile; the others' leases remember what to do at their settlement. Looks at no more than `scan` messages. The second value is where to go on.
-    pub(super) fn select(
-        &mut self,
-        filter: &Filter,
-        action: Action,
-        after: Option<RecipientId>,
-        scan: usize,
-        max: usize,
-    ) -> (Vec<Selected>, Option<RecipientId>) {
-        let (found, next) = self.find(filter, after, scan, max, |slot, lease| match action {
-            Action::Retry(_) => slot.state == SlotState::Pending || lease.is_some_and(|lease| lease.then.is_none()),
-            Action::Hold => {
-                slot.state == SlotState::Pending
-                    || lease.is_some_and(|l| matches!(l.then, None | Some(Action::Retry(_) | Action::Release(_))))
+    /// Takes those of `recipients` for an admin action that still fit. Those that no attempt has are taken under a
+    /// lease, so that none begins meanwhile; the others' leases remember what to do at their settlement.
+    pub(super) fn select(&mut self, filter: &Filter, action: Action, recipients: &[Selected]) -> Vec<Selected> {
+        let mut selected = Vec::with_capacity(recipients.len());
+        for Selected { id, seq, .. } in recipients {
+            let (id, seq) = (*id, *seq);
+            let Some(slot) = self.slot(id, seq).filter(|slot| slot.state != SlotState::Done) else { continue };
+            let lease = self.leases.get(&(id, seq)).filter(|_| slot.state == SlotState::Leased);
+            if !self.matches(filter, seq, slot) || !reached_by(action, slot, lease) {
+                continue;
             }
-            Action::Release(_) => {
-                slot.state == SlotState::Held || lease.is_some_and(|lease| lease.then == Some(Action::Hold))
-            }
-            Action::Delete => lease.is_none_or(|lease| lease.then != Some(Action::Delete)),
-        });
-        for selected in &found {
-            if !selected.in_attempt {
-                self.take(selected.id, selected.seq);
-            } else if let Some(lease) = self.leases.get_mut(&(selected.id, selected.seq)) {
+            let in_attempt = lease.is_some();
+            selected.push(Selected { id, seq, due: slot.due, attempts: slot.attempts, in_attempt });
+            if !in_attempt {
+                self.take(id, seq);
+            } else if let Some(lease) = self.leases.get_mut(&(id, seq)) {
                 lease.then = Some(action);
             }
         }
-        (found, next)
+        selected
     }
 
-    /// Recipients that fit, by id, after `after`: at most `max`, among at most about `scan`.
+    /// Recipients that fit, by id, after `after`: at most `max`, among at most about `scan`. With an action, those that
+    /// it would do something to. The second value is where to go on.
     pub(super) fn list(
         &self,
         filter: &Filter,
+        action: Option<Action>,
         after: Option<RecipientId>,
         scan: usize,
         max: usize,
     ) -> (Vec<Selected>, Option<RecipientId>) {
-        self.find(filter, after, scan, max, |_, _| true)
-    }
-
-    fn find(
-        &self,
-        filter: &Filter,
-        after: Option<RecipientId>,
-        scan: usize,
-        max: usize,
-        fits: impl Fn(&Slot, Option<&Lease>) -> bool,
-    ) -> (Vec<Selected>, Option<RecipientId>) {
+        let fits = |slot: &Slot, lease: Option<&Lease>| action.is_none_or(|action| reached_by(action, slot, lease));
         let mut found = Vec::new();
         let mut seen = 0;
         let (first, last) = filter.message.map_or((0, u64::MAX), |id| (id.0, id.0));
@@ -437,11 +420,16 @@ impl Index {
         (found, None)
     }
 
+    /// The queue that a recipient waits in.
+    pub(super) fn queue_of(&self, id: u64, seq: u32) -> Option<QueueKey> {
+        self.slot(id, seq).map(|slot| self.queues.key(slot.queue).clone())
+    }
+
     fn matches(&self, filter: &Filter, seq: u32, slot: &Slot) -> bool {
         let key = self.queues.key(slot.queue);
         filter.seq.is_none_or(|wanted| wanted.0 == seq)
             && filter.zone.as_ref().is_none_or(|zone| **zone == *key.zone)
-            && filter.destination.as_ref().is_none_or(|destination| **destination == *key.destination)
+            && filter.destination.as_ref().is_none_or(|wanted| wanted.eq_ignore_ascii_case(&key.destination))
             && filter.state.is_none_or(|state| Some(state) == slot.state.shown())
     }
 
@@ -455,6 +443,20 @@ impl Index {
 
     pub(super) fn add_hot(&mut self, message: HotMessage) {
         self.hot.insert(message);
+    }
+}
+
+/// Would the action do anything to this recipient?
+fn reached_by(action: Action, slot: &Slot, lease: Option<&Lease>) -> bool {
+    let then = |fits: fn(Option<Action>) -> bool| lease.is_some_and(|lease| fits(lease.then));
+    match action {
+        Action::Retry(_) => slot.state == SlotState::Pending || then(|then| then.is_none()),
+        Action::Hold => {
+            slot.state == SlotState::Pending
+                || then(|then| matches!(then, None | Some(Action::Retry(_) | Action::Release(_))))
+        }
+        Action::Release(_) => slot.state == SlotState::Held || then(|then| then == Some(Action::Hold)),
+        Action::Delete => lease.is_none_or(|lease| lease.then != Some(Action::Delete)),
     }
 }
 

@@ -5,6 +5,9 @@
 //! readers     ── short read transactions on blocking threads; fresh messages come from memory
 //! ```
 //!
+//! What operators do goes `walk` (who fits?) → `admin` (one slice, one transaction) → `dropped` (the log is told). A
+//! store that no server has open is read by `vault`, for `inspect` (`spool check`) and `export`.
+//!
 //! # Limits
 //! * One process (`LOCK`). Leases end with the process, so `ttl` counts for nothing.
 //! * After any failed write the store is poisoned and the process should end: see [`Embedded::poisoned`]. That a full
@@ -20,13 +23,17 @@ mod budget;
 mod content;
 mod count;
 mod draft;
+mod dropped;
+mod export;
 mod facts;
 mod group;
 mod hot;
 mod index;
+mod inspect;
 mod intake;
 mod open;
 mod overlay;
+mod probe;
 mod queues;
 mod reader;
 mod record;
@@ -37,16 +44,20 @@ mod states;
 mod store;
 #[cfg(test)]
 mod tests;
+mod vault;
+mod walk;
 mod writer;
 
 pub use audit::{AuditError, audit};
 pub use draft::{EmbeddedDraft, EmbeddedSealed};
+pub use export::{ExportError, Saved, export};
+pub use inspect::{Counts, Damage, check};
 pub use open::OpenError;
 
 use crate::spool::{
-    Action, Filter, Health, LeaseToken, Leased, Listed, NewMessage, Ready, Settle, Settlement, Spool, SpoolError, Stats,
+    Action, Filter, Health, LeaseToken, Leased, Listed, NewMessage, Reach, Ready, Settle, Settlement, Spool,
+    SpoolError, Stats,
 };
-use admin::AdminOp;
 use open::Opened;
 use postern_core::mail::{QueueId, RecipientId};
 use postern_core::message::ContentSource;
@@ -294,19 +305,14 @@ impl Spool for Embedded {
         self.handle.answer(answer).await
     }
 
+    async fn survey(&self, filter: &Filter, action: Action) -> Result<Reach, SpoolError> {
+        self.shared().check()?;
+        walk::survey(self.shared(), filter, action).await
+    }
+
     async fn admin(&self, filter: &Filter, action: Action) -> Result<u64, SpoolError> {
-        let (mut total, mut after) = (0, None);
-        loop {
-            let (ack, answer) = oneshot::channel();
-            let op = AdminOp { filter: filter.clone(), action, after, ack };
-            self.handle.send(Op::Admin(Box::new(op))).await?;
-            let (count, next) = self.handle.answer(answer).await?;
-            total += count;
-            if next.is_none() {
-                return Ok(total);
-            }
-            after = next;
-        }
+        self.shared().check()?;
+        admin::apply(&self.handle, filter, action).await
     }
 
     async fn list(&self, filter: &Filter, after: Option<RecipientId>, limit: usize) -> Result<Vec<Listed>, SpoolError> {

@@ -9,6 +9,7 @@
 
 use super::Options;
 use super::content::guarded;
+use super::dropped::{self, Dropped};
 use super::index::{Arrival, Index};
 use super::overlay::Overlay;
 use super::record::{self, Damaged};
@@ -26,7 +27,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 const LOCK: &str = "LOCK";
-const STORE: &str = "STORE";
+pub(super) const STORE: &str = "STORE";
 /// Name of the store's file in its directory.
 pub(super) const QUEUE: &str = "queue.redb";
 const QUEUE_NEW: &str = "queue.redb.new";
@@ -80,6 +81,17 @@ pub(super) struct Opened {
 
 fn at<T>(path: &Path, result: io::Result<T>) -> Result<T, OpenError> {
     result.map_err(|source| OpenError::Io { path: path.to_owned(), source })
+}
+
+/// Locks a store that is to be read only, without making the file if there is none: then no server was ever here.
+pub(super) fn lock_existing(dir: &Path) -> Result<Option<File>, OpenError> {
+    let path = dir.join(LOCK);
+    let Some(lock) = at(&path, File::open(&path).map(Some).or_else(absent))? else { return Ok(None) };
+    match lock.try_lock() {
+        Ok(()) => Ok(Some(lock)),
+        Err(TryLockError::WouldBlock) => Err(OpenError::Locked(path)),
+        Err(TryLockError::Error(source)) => Err(OpenError::Io { path, source }),
+    }
 }
 
 /// Opens or creates the store in `dir`.
@@ -152,7 +164,11 @@ pub(super) fn load(
         .ok_or_else(|| OpenError::Io { path: path.to_owned(), source: io::Error::other("it is still being read") })?;
     let db = database(path, backend, &options)?;
     let mut sweeps = loaded.loose;
-    sweeps.extend(finish(&db, &loaded.finished).map_err(|error| damaged(redb::Error::Corrupted(error.to_string())))?);
+    loaded.dropped.iter().for_each(Dropped::log);
+    sweeps.extend(
+        finish(&db, &loaded.finished, &loaded.dropped)
+            .map_err(|error| damaged(redb::Error::Corrupted(error.to_string())))?,
+    );
     let last = ceiling.max(loaded.last);
     Ok(Opened { shared: Shared::new(db, index, last, options, home), ceiling, sweeps })
 }
@@ -175,6 +191,8 @@ struct Loaded {
     loose: Vec<u64>,
     /// Messages without an unfinished recipient: deleted by an operator during an attempt that a crash ended.
     finished: Vec<(u64, store::Extent)>,
+    /// Deletions by operators that the log was not told before the crash.
+    dropped: Vec<Dropped>,
 }
 
 impl Loaded {
@@ -220,7 +238,8 @@ impl Loaded {
         let loose =
             txn.open_table(LOOSE)?.iter()?.map(|row| Ok(row?.0.value())).collect::<Result<Vec<_>, redb::Error>>()?;
         let last = loose.iter().copied().max().map_or(last, |id| last.max(id));
-        Ok(Self { last, loose, finished })
+        let dropped = dropped::left(db)?;
+        Ok(Self { last, loose, finished, dropped })
     }
 }
 
@@ -228,10 +247,15 @@ fn corrupted(id: u64, Damaged(what): &Damaged) -> redb::Error {
     redb::Error::Corrupted(format!("row of {}: {what}", QueueId(id)))
 }
 
-/// Removes messages that have ended; gives those whose chunks are to be swept.
-fn finish(db: &redb::Database, finished: &[(u64, store::Extent)]) -> Result<Vec<u64>, store::StoreError> {
+/// Removes messages that have ended, and notes about deletions that the log was told now; gives those whose chunks are
+/// to be swept.
+fn finish(
+    db: &redb::Database,
+    finished: &[(u64, store::Extent)],
+    dropped: &[Dropped],
+) -> Result<Vec<u64>, store::StoreError> {
     let mut loose = Vec::new();
-    if finished.is_empty() {
+    if finished.is_empty() && dropped.is_empty() {
         return Ok(loose);
     }
     let txn = store::begin(db, true, false)?;
@@ -240,6 +264,9 @@ fn finish(db: &redb::Database, finished: &[(u64, store::Extent)]) -> Result<Vec<
         if tables.remove(*id, *extent)? {
             loose.push(*id);
         }
+    }
+    for note in dropped {
+        tables.put_fact(&note.key(), None)?;
     }
     drop(tables);
     txn.commit()?;

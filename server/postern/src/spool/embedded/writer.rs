@@ -10,6 +10,7 @@ use super::admin::{self, AdminOp};
 use super::budget::Share;
 use super::count;
 use super::draft::Streamed;
+use super::dropped::Dropped;
 use super::group::Group;
 use super::hot::HotMessage;
 use super::index::Arrival;
@@ -144,13 +145,15 @@ pub(super) struct Writer {
     undurable: usize,
     purge_at: u64,
     purge_cursor: Vec<u8>,
+    /// Keys of notes about deletions that the log has been told: removed with the next transaction.
+    told: Vec<Vec<u8>>,
 }
 
 impl Writer {
     pub(super) fn new(shared: Arc<Shared>, ops: Receiver<Op>, ceiling: u64, sweeps: Vec<u64>) -> Self {
         let purge_at = (shared.options.clock)().0.saturating_add(PURGE_EVERY_MS);
         let sweeps = sweeps.into();
-        Self { shared, ops, sweeps, ceiling, undurable: 0, purge_at, purge_cursor: Vec::new() }
+        Self { shared, ops, sweeps, ceiling, undurable: 0, purge_at, purge_cursor: Vec::new(), told: Vec::new() }
     }
 
     /// Runs until all handles are gone. However it ends before that, the store is poisoned.
@@ -204,7 +207,7 @@ impl Writer {
 
     fn has_chores(&self) -> bool {
         let chores = lock(&self.shared.chores);
-        !self.sweeps.is_empty() || !chores.discarded.is_empty() || !chores.returned.is_empty()
+        !self.sweeps.is_empty() || !self.told.is_empty() || !chores.discarded.is_empty() || !chores.returned.is_empty()
     }
 
     /// What has come in meanwhile, up to a group's size. An admin action is a group of its own.
@@ -239,7 +242,8 @@ impl Writer {
         let mut group = self.group(ops);
         if self.guard(|writer| writer.transact(&mut group)).is_some() {
             self.guard(|writer| {
-                group.finish(&writer.shared);
+                let dropped = group.finish(&writer.shared);
+                writer.tell(&dropped);
                 Ok(())
             });
         }
@@ -248,14 +252,18 @@ impl Writer {
     fn transact(&mut self, group: &mut Group) -> Result<(), StoreError> {
         group.prepare(&self.shared.index());
         let sweep = !self.sweeps.is_empty();
-        if group.is_empty() && !sweep {
+        if group.is_empty() && !sweep && self.told.is_empty() {
             return Ok(());
         }
         let streamed = group.chunk_octets();
-        let durable = !group.only_chunks() || sweep || self.undurable + streamed >= DURABLE_EVERY;
+        let durable =
+            !group.only_chunks() || sweep || !self.told.is_empty() || self.undurable + streamed >= DURABLE_EVERY;
         let txn = store::begin(&self.shared.db, durable, self.shared.options.quick_repair)?;
         let mut tables = Tables::new(&txn);
         group.write(&mut tables)?;
+        for note in &self.told {
+            tables.put_fact(note, None)?;
+        }
         let swept = self.sweep(&mut tables)?;
         let ceiling = self.raise_ceiling(&mut tables, group.newest())?;
         if durable {
@@ -266,6 +274,7 @@ impl Writer {
 
         self.undurable = if durable { 0 } else { self.undurable + streamed };
         self.ceiling = ceiling;
+        self.told.clear();
         self.sweeps.drain(..swept);
         self.sweeps.extend(group.loose());
         Ok(())
@@ -344,13 +353,20 @@ impl Writer {
     fn administer(&mut self, op: AdminOp) {
         let done = self.guard(|writer| {
             writer.undurable = 0;
-            let (slice, loose) = admin::run(&writer.shared, &op)?;
-            writer.sweeps.extend(loose);
-            Ok(slice)
+            let done = admin::run(&writer.shared, &op, &mut writer.told)?;
+            writer.sweeps.extend(done.loose);
+            writer.tell(&done.dropped);
+            Ok(done.count)
         });
-        if let Some(slice) = done {
+        if let Some(count) = done {
             // Nobody minds if the waiter is gone.
-            let _ = op.ack.send(Ok(slice));
+            let _ = op.ack.send(Ok(count));
         }
+    }
+
+    /// Tells the log of deletions that are final and durable.
+    fn tell(&mut self, dropped: &[Dropped]) {
+        dropped.iter().for_each(Dropped::log);
+        self.told.extend(dropped.iter().map(Dropped::key));
     }
 }
