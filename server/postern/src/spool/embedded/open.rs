@@ -11,7 +11,7 @@ use super::Options;
 use super::content::guarded;
 use super::dropped::{self, Dropped};
 use super::index::{Arrival, Index};
-use super::overlay::Overlay;
+use super::overlay::{Overlay, Shown};
 use super::record::{self, Damaged};
 use super::shared::Shared;
 use super::states::{Fate, PAGE, Page};
@@ -145,7 +145,7 @@ pub(super) fn load(
     let damaged = |error: redb::Error| OpenError::Damaged { path: path.to_owned(), what: error.to_string() };
     let backend = Arc::new(backend);
     let overlay = at(path, Overlay::new(Arc::clone(&backend)))?;
-    let db = database(path, overlay, &options)?;
+    let db = Shown::new(database(path, overlay, &options)?);
     let meta = guarded(|| {
         let meta = db.begin_read()?.open_table(META)?;
         Ok((meta.get(META_FORMAT)?.map(|row| row.value()), meta.get(META_CEILING)?.map_or(0, |row| row.value())))
