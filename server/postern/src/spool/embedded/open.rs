@@ -76,6 +76,8 @@ pub(super) struct Opened {
     pub shared: Shared,
     pub ceiling: u64,
     pub sweeps: Vec<u64>,
+    /// Notes about deletions that the log was told just now.
+    pub told: Vec<Dropped>,
 }
 
 fn at<T>(path: &Path, result: io::Result<T>) -> Result<T, OpenError> {
@@ -164,12 +166,9 @@ pub(super) fn load(
     let db = database(path, backend, &options)?;
     let mut sweeps = loaded.loose;
     loaded.dropped.iter().for_each(Dropped::log);
-    sweeps.extend(
-        finish(&db, &loaded.finished, &loaded.dropped)
-            .map_err(|error| damaged(redb::Error::Corrupted(error.to_string())))?,
-    );
+    sweeps.extend(finish(&db, &loaded.finished).map_err(|error| damaged(redb::Error::Corrupted(error.to_string())))?);
     let last = ceiling.max(loaded.last);
-    Ok(Opened { shared: Shared::new(db, index, last, options, home), ceiling, sweeps })
+    Ok(Opened { shared: Shared::new(db, index, last, options, home), ceiling, sweeps, told: loaded.dropped })
 }
 
 fn database(path: &Path, backend: impl StorageBackend, options: &Options) -> Result<redb::Database, OpenError> {
@@ -246,15 +245,10 @@ fn corrupted(id: u64, Damaged(what): &Damaged) -> redb::Error {
     redb::Error::Corrupted(format!("row of {}: {what}", QueueId(id)))
 }
 
-/// Removes messages that have ended, and notes about deletions that the log was told now; gives those whose chunks are
-/// to be swept.
-fn finish(
-    db: &redb::Database,
-    finished: &[(u64, store::Extent)],
-    dropped: &[Dropped],
-) -> Result<Vec<u64>, store::StoreError> {
+/// Removes messages that have ended; gives those whose chunks are to be swept.
+fn finish(db: &redb::Database, finished: &[(u64, store::Extent)]) -> Result<Vec<u64>, store::StoreError> {
     let mut loose = Vec::new();
-    if finished.is_empty() && dropped.is_empty() {
+    if finished.is_empty() {
         return Ok(loose);
     }
     let txn = store::begin(db, true, false)?;
@@ -263,9 +257,6 @@ fn finish(
         if tables.remove(*id, *extent)? {
             loose.push(*id);
         }
-    }
-    for note in dropped {
-        tables.put_fact(&note.key(), None)?;
     }
     drop(tables);
     txn.commit()?;

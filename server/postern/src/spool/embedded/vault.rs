@@ -309,7 +309,7 @@ fn told_len(header: &[u8; HEADER]) -> Option<u64> {
     let [size, head, pages, regions, rest] = [12, 16, 20, 24, 28].map(|at| u64::from(word(header, at)));
     let known = size == PAGE_SIZE && head == u64::from(REGION_HEADER_PAGES) && pages == u64::from(REGION_PAGES);
     // More would be no file, but a flipped bit.
-    let told = PAGE_SIZE * (1 + regions.checked_mul(pages)?.checked_add(rest)?);
+    let told = regions.checked_mul(pages)?.checked_add(rest)?.checked_add(1)?.checked_mul(PAGE_SIZE)?;
     (known && told < 1 << 44).then_some(told)
 }
 

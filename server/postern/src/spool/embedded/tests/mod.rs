@@ -308,7 +308,7 @@ fn closing_leaves_most_sweeping_to_the_next_open() {
     let shared = Arc::new(opened.shared);
     let (ops, queued) = tokio::sync::mpsc::channel(1);
     drop(ops);
-    Writer::new(Arc::clone(&shared), queued, opened.ceiling, opened.sweeps).run();
+    Writer::new(Arc::clone(&shared), queued, opened.ceiling, opened.sweeps, &[]).run();
     assert!(shared.check().is_ok());
     let (chunks, ids) = content_rows(&shared);
     assert!(chunks < 10_000 && chunks > 5000 && ids > 2500 && ids < 5000, "{chunks} chunks of {ids} are left");
