@@ -56,7 +56,7 @@ fn a_running_servers_store_is_left_alone() {
     let (mut server, messages) = filled();
     for args in [&["check"][..], &["export", "out"]] {
         let (code, said) = spool(&server, args);
-        assert!(code == 1 && said.contains("a server runs on ./data: stop it first"), "{code} {said}");
+        assert!(code == 1 && said.contains("a server runs on data: stop it first"), "{code} {said}");
     }
     assert!(!server.dir().join("out").exists());
     assert_eq!(server.queue().len(), 20);

@@ -68,8 +68,8 @@ fn fate(selected: &Selected, action: Action) -> Fate {
     }
 }
 
-/// Does one slice. `told`: notes of deletions that the log has been told; they are removed with it.
-pub(super) fn run(shared: &Shared, op: &AdminOp, told: &mut Vec<Vec<u8>>) -> Result<Done, StoreError> {
+/// Does one slice.
+pub(super) fn run(shared: &Shared, op: &AdminOp) -> Result<Done, StoreError> {
     let action = op.action;
     let selected = shared.index().select(&op.filter, action, &op.recipients);
     let mut done = Done { count: selected.len() as u64, ..Done::default() };
@@ -83,9 +83,6 @@ pub(super) fn run(shared: &Shared, op: &AdminOp, told: &mut Vec<Vec<u8>>) -> Res
             done.loose.push(of_message[0].id);
         }
     }
-    for key in told.iter() {
-        tables.put_fact(key, None)?;
-    }
     // The slice is in order, and what was selected of it too.
     let mut here = selected.iter().peekable();
     for (one, dropped) in op.recipients.iter().zip(&op.dropped) {
@@ -98,7 +95,6 @@ pub(super) fn run(shared: &Shared, op: &AdminOp, told: &mut Vec<Vec<u8>>) -> Res
     }
     drop(tables);
     txn.commit()?;
-    told.clear();
     let mut index = shared.index();
     for one in &selected {
         if one.in_attempt {

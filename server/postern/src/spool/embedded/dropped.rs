@@ -1,19 +1,29 @@
 //! Deletions by operators, told to the delivery log.
 //!
 //! A deletion and the log line about it can't be one step, so a note is written in the transaction that deletes, as a
-//! fact of `node/dropped`, and removed in the next one after the line was written. What a crash leaves is told at the
-//! next open: a recipient is in the queue, or its end is in the log.
+//! fact of `node/dropped`, and removed once the line has had time to leave the process, which another thread sees to.
+//! What a crash leaves is told at the next open: a recipient is in the queue, or its end is in the log (after a crash
+//! perhaps twice).
 
 use super::record::{self, Damaged};
-use super::store::FACTS;
+use super::store::{FACTS, StoreError, Tables};
 use crate::observe::delivery_log;
 use crate::spool::StoredMessage;
 use minicbor::{Decode, Encode};
 use postern_core::mail::{QueueId, RecipientId, Seq};
+use postern_core::time::Timestamp;
 use redb::ReadableDatabase;
+use std::collections::VecDeque;
+use std::time::Duration;
 
 const NAMESPACE: &[u8] = b"node/dropped";
 const REASON: &str = "deleted by an operator";
+/// How long a note stays after the log was told.
+const LINGER: Duration = Duration::from_secs(10);
+/// Most notes that stay for that; the log has been told of them in order.
+const KEPT: usize = 65_536;
+/// Most notes removed in one transaction.
+const REMOVED: usize = 4096;
 
 /// A recipient that an operator has deleted, as the log names it.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
@@ -67,6 +77,47 @@ impl Dropped {
     }
 }
 
+/// Notes whose lines the log has been told, oldest first.
+#[derive(Debug, Default)]
+pub(super) struct Told {
+    notes: VecDeque<(Timestamp, (u64, u32))>,
+    closing: bool,
+}
+
+impl Told {
+    pub(super) fn new(told: &[Dropped], now: Timestamp) -> Self {
+        let mut notes = Self::default();
+        notes.extend(told, now);
+        notes
+    }
+
+    pub(super) fn extend(&mut self, told: &[Dropped], now: Timestamp) {
+        self.notes.extend(told.iter().map(|note| (now, (note.id, note.seq))));
+    }
+
+    /// The store closes, and with it the log: all can go.
+    pub(super) fn close(&mut self) {
+        self.closing = true;
+    }
+
+    /// How many, the oldest, can go now. A clock that was put back keeps them longer.
+    pub(super) fn due(&self, now: Timestamp) -> usize {
+        let too_many = self.notes.len().saturating_sub(KEPT);
+        let old = self.notes.iter().take(REMOVED).take_while(|(told, _)| self.closing || now.since(*told) >= LINGER);
+        old.count().max(too_many.min(REMOVED))
+    }
+
+    /// Removes so many, the oldest, from the store.
+    pub(super) fn remove(&self, tables: &mut Tables<'_>, count: usize) -> Result<(), StoreError> {
+        self.notes.iter().take(count).try_for_each(|(_, (id, seq))| tables.put_fact(&key(*id, *seq), None))
+    }
+
+    /// So many have been removed.
+    pub(super) fn removed(&mut self, count: usize) {
+        self.notes.drain(..count);
+    }
+}
+
 /// The key in [`FACTS`] of the note about a recipient: as [`super::facts`] makes keys.
 pub(super) fn key(id: u64, seq: u32) -> Vec<u8> {
     let len = u8::try_from(NAMESPACE.len()).unwrap_or(u8::MAX);
@@ -90,6 +141,19 @@ pub(super) fn left(db: &redb::Database) -> Result<Vec<Dropped>, redb::Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn notes_stay_until_the_line_is_out() {
+        let note = Dropped::new(5, 2, None);
+        let mut told = Told::new(std::slice::from_ref(&note), Timestamp(0));
+        assert_eq!((told.due(Timestamp(9_999)), told.due(Timestamp(10_000))), (0, 1));
+        told.extend(&vec![note; KEPT + 5], Timestamp(10_000));
+        assert_eq!(told.due(Timestamp(0)), 6, "the oldest of too many");
+        told.removed(6);
+        assert_eq!(told.due(Timestamp(10_000)), 0);
+        told.close();
+        assert_eq!(told.due(Timestamp(10_000)), REMOVED);
+    }
 
     #[test]
     fn notes_come_back() {

@@ -175,11 +175,11 @@ impl Embedded {
         Self::start(open::open(dir, options)?)
     }
 
-    fn start(Opened { shared, ceiling, sweeps }: Opened) -> Result<Self, OpenError> {
+    fn start(Opened { shared, ceiling, sweeps, told }: Opened) -> Result<Self, OpenError> {
         let shared = Arc::new(shared);
         let (ops, queued) = mpsc::channel(QUEUED_OPS);
         shared.set_waker(ops.downgrade());
-        let writer = Writer::new(Arc::clone(&shared), queued, ceiling, sweeps);
+        let writer = Writer::new(Arc::clone(&shared), queued, ceiling, sweeps, &told);
         let thread = std::thread::Builder::new()
             .name("spool-writer".to_owned())
             .spawn(move || writer.run())

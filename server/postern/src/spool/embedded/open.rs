@@ -11,7 +11,7 @@ use super::Options;
 use super::content::guarded;
 use super::dropped::{self, Dropped};
 use super::index::{Arrival, Index};
-use super::overlay::Overlay;
+use super::overlay::{Overlay, Shown};
 use super::record::{self, Damaged};
 use super::shared::Shared;
 use super::states::{Fate, PAGE, Page};
@@ -77,6 +77,8 @@ pub(super) struct Opened {
     pub shared: Shared,
     pub ceiling: u64,
     pub sweeps: Vec<u64>,
+    /// Notes about deletions that the log was told just now.
+    pub told: Vec<Dropped>,
 }
 
 fn at<T>(path: &Path, result: io::Result<T>) -> Result<T, OpenError> {
@@ -146,7 +148,7 @@ pub(super) fn load(
     let damaged = |error: redb::Error| OpenError::Damaged { path: path.to_owned(), what: error.to_string() };
     let backend = Arc::new(backend);
     let overlay = at(path, Overlay::new(Arc::clone(&backend)))?;
-    let db = database(path, overlay, &options)?;
+    let db = Shown::new(database(path, overlay, &options)?);
     let meta = guarded(|| {
         let meta = db.begin_read()?.open_table(META)?;
         Ok((meta.get(META_FORMAT)?.map(|row| row.value()), meta.get(META_CEILING)?.map_or(0, |row| row.value())))
@@ -165,12 +167,9 @@ pub(super) fn load(
     let db = database(path, backend, &options)?;
     let mut sweeps = loaded.loose;
     loaded.dropped.iter().for_each(Dropped::log);
-    sweeps.extend(
-        finish(&db, &loaded.finished, &loaded.dropped)
-            .map_err(|error| damaged(redb::Error::Corrupted(error.to_string())))?,
-    );
+    sweeps.extend(finish(&db, &loaded.finished).map_err(|error| damaged(redb::Error::Corrupted(error.to_string())))?);
     let last = ceiling.max(loaded.last);
-    Ok(Opened { shared: Shared::new(db, index, last, options, home), ceiling, sweeps })
+    Ok(Opened { shared: Shared::new(db, index, last, options, home), ceiling, sweeps, told: loaded.dropped })
 }
 
 fn database(path: &Path, backend: impl StorageBackend, options: &Options) -> Result<redb::Database, OpenError> {
@@ -247,15 +246,10 @@ fn corrupted(id: u64, Damaged(what): &Damaged) -> redb::Error {
     redb::Error::Corrupted(format!("row of {}: {what}", QueueId(id)))
 }
 
-/// Removes messages that have ended, and notes about deletions that the log was told now; gives those whose chunks are
-/// to be swept.
-fn finish(
-    db: &redb::Database,
-    finished: &[(u64, store::Extent)],
-    dropped: &[Dropped],
-) -> Result<Vec<u64>, store::StoreError> {
+/// Removes messages that have ended; gives those whose chunks are to be swept.
+fn finish(db: &redb::Database, finished: &[(u64, store::Extent)]) -> Result<Vec<u64>, store::StoreError> {
     let mut loose = Vec::new();
-    if finished.is_empty() && dropped.is_empty() {
+    if finished.is_empty() {
         return Ok(loose);
     }
     let txn = store::begin(db, true, false)?;
@@ -264,9 +258,6 @@ fn finish(
         if tables.remove(*id, *extent)? {
             loose.push(*id);
         }
-    }
-    for note in dropped {
-        tables.put_fact(&note.key(), None)?;
     }
     drop(tables);
     txn.commit()?;

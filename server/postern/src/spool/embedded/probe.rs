@@ -6,7 +6,7 @@ use std::collections::{BTreeSet, VecDeque};
 /// The greatest id.
 const LAST: u64 = u64::MAX >> 1;
 /// How often a gap is halved, all gaps together. Each costs two reads that fail.
-const HALVES: usize = 4096;
+const HALVES: usize = 512;
 
 /// What was found.
 #[derive(Debug, Default, PartialEq, Eq)]

@@ -7,7 +7,7 @@
 
 use super::content::guarded;
 use super::open::{self, OpenError};
-use super::overlay::Overlay;
+use super::overlay::{Overlay, Shown};
 use super::record::{self, Damaged};
 use super::states::Page;
 use super::store::{CONTENT, FACTS, FORMAT, LOOSE, MESSAGE, META, META_FORMAT, STATE};
@@ -77,7 +77,7 @@ pub(super) struct Vault {
     loose: BTreeSet<u64>,
     /// What is wrong with the store as a whole.
     pub wrong: Vec<String>,
-    db: redb::Database,
+    db: Shown,
     /// No server may open the store meanwhile.
     _lock: Option<File>,
 }
@@ -250,7 +250,7 @@ fn format(txn: &redb::ReadTransaction) -> Option<String> {
 }
 
 /// Shows redb the file as it is, or else as it may have been; says what had to be done.
-fn show(path: &Path, file: &Arc<ReadOnly>) -> Result<(redb::Database, Vec<String>), OpenError> {
+fn show(path: &Path, file: &Arc<ReadOnly>) -> Result<(Shown, Vec<String>), OpenError> {
     let io = |source| OpenError::Io { path: path.to_owned(), source };
     let first = match database(Overlay::new(Arc::clone(file)).map_err(io)?) {
         Ok(db) => return Ok((db, Vec::new())),
@@ -287,13 +287,15 @@ fn show(path: &Path, file: &Arc<ReadOnly>) -> Result<(redb::Database, Vec<String
     })
 }
 
-fn database(backend: impl StorageBackend) -> Result<redb::Database, redb::Error> {
+fn database(backend: impl StorageBackend) -> Result<Shown, redb::Error> {
+    let db = guarded(|| Ok(redb::Builder::new().set_cache_size(CACHE).create_with_backend(backend)?))?;
+    let db = Shown::new(db);
+    // A root that leads nowhere is found here.
     guarded(|| {
-        let db = redb::Builder::new().set_cache_size(CACHE).create_with_backend(backend)?;
-        // A root that leads nowhere is found here.
         db.begin_read()?.open_table(META)?;
-        Ok(db)
-    })
+        Ok(())
+    })?;
+    Ok(db)
 }
 
 fn word(header: &[u8; HEADER], at: usize) -> u32 {
@@ -307,7 +309,7 @@ fn told_len(header: &[u8; HEADER]) -> Option<u64> {
     let [size, head, pages, regions, rest] = [12, 16, 20, 24, 28].map(|at| u64::from(word(header, at)));
     let known = size == PAGE_SIZE && head == u64::from(REGION_HEADER_PAGES) && pages == u64::from(REGION_PAGES);
     // More would be no file, but a flipped bit.
-    let told = PAGE_SIZE * (1 + regions.checked_mul(pages)?.checked_add(rest)?);
+    let told = regions.checked_mul(pages)?.checked_add(rest)?.checked_add(1)?.checked_mul(PAGE_SIZE)?;
     (known && told < 1 << 44).then_some(told)
 }
 

@@ -6,10 +6,11 @@
 
 mod disk;
 
+use super::admin::AdminOp;
 use super::open::{initialize, load};
 use super::shared::Shared;
 use super::store::{self, BODY, CONTENT, LOOSE, MESSAGE, STATE, Tables};
-use super::writer::Writer;
+use super::writer::{Op, Writer};
 use super::{Embedded, Options};
 use crate::spool::{
     Action, Draft, Fact, Facts, Filter, Health, NewMessage, Origin, Settle, Settlement, Spool, SpoolError, State,
@@ -307,7 +308,7 @@ fn closing_leaves_most_sweeping_to_the_next_open() {
     let shared = Arc::new(opened.shared);
     let (ops, queued) = tokio::sync::mpsc::channel(1);
     drop(ops);
-    Writer::new(Arc::clone(&shared), queued, opened.ceiling, opened.sweeps).run();
+    Writer::new(Arc::clone(&shared), queued, opened.ceiling, opened.sweeps, &[]).run();
     assert!(shared.check().is_ok());
     let (chunks, ids) = content_rows(&shared);
     assert!(chunks < 10_000 && chunks > 5000 && ids > 2500 && ids < 5000, "{chunks} chunks of {ids} are left");
@@ -335,8 +336,11 @@ impl std::task::Wake for Trap {
 #[tokio::test]
 async fn a_panic_of_the_writer_anywhere_poisons() {
     let spool = open(&Disk::new(empty(true), Fault::None), true);
-    let filter = Filter::default();
-    let mut admin = Box::pin(spool.admin(&filter, Action::Hold));
+    let (ack, answer) = tokio::sync::oneshot::channel();
+    let (filter, action) = (Filter::default(), Action::Hold);
+    let op = Op::Admin(Box::new(AdminOp { filter, action, recipients: Vec::new(), dropped: Vec::new(), ack }));
+    let handle = &spool.handle;
+    let mut admin = Box::pin(async { handle.send(op).await.and(handle.answer(answer).await) });
     let trap = std::task::Waker::from(Arc::new(Trap));
     {
         // The writer can't answer while the index is locked.
