@@ -64,14 +64,16 @@ mod tests {
     use super::*;
     use crate::mail::Address;
     use crate::schedule::RetrySchedule;
-    use crate::zone::SmartHost;
+    use crate::zone::{DsnPolicy, SmartHost};
     use bytes::Bytes;
     use std::time::Duration;
 
     fn zone(name: &str, rules: Rules) -> Zone {
         let retry = RetrySchedule::new(vec![Duration::from_secs(1)]).unwrap();
         let smart_host = SmartHost { host: "h".into(), port: 25 };
-        Zone { name: name.into(), connections: 1, smart_host, retry, max_age: Duration::from_secs(1), rules }
+        let dsn = DsnPolicy { name: String::new(), address: Address::parse("m@d").unwrap(), delay_notice: None };
+        let max_age = Duration::from_secs(1);
+        Zone { name: name.into(), connections: 1, smart_host, retry, max_age, dsn, rules }
     }
 
     fn zones() -> Vec<Zone> {

@@ -111,8 +111,6 @@ pub struct Config {
     pub listeners: Vec<crate::receive::Listener>,
     /// Zones that are enabled.
     pub zones: Vec<postern_core::zone::Zone>,
-    /// Who DSNs are from.
-    pub dsn: crate::relay::DsnSender,
 }
 
 impl Config {
@@ -139,16 +137,16 @@ impl Config {
         for (name, section) in &mut written.listener {
             listeners.extend(section.check(name).map_err(ConfigError::Value)?);
         }
+        let dsn = written.dsn.check(&written.hostname, &written.queue).map_err(ConfigError::Value)?;
         let mut zones = Vec::new();
         for (name, section) in &written.zone {
-            zones.extend(section.check(name, &written.queue).map_err(ConfigError::Value)?);
+            zones.extend(section.check(name, &written.queue, &dsn).map_err(ConfigError::Value)?);
         }
         if !zones.iter().any(|zone| &*zone.name == DEFAULT_ZONE) {
             return Err(ConfigError::Value(
                 "zone.default.enabled: it must be true, all mail without another zone goes there".into(),
             ));
         }
-        let dsn = written.dsn.check(&written.hostname).map_err(ConfigError::Value)?;
         let mut names = std::collections::BTreeSet::new();
         for plugin in &written.plugin {
             plugin.check().map_err(ConfigError::Value)?;
@@ -156,7 +154,7 @@ impl Config {
                 return Err(ConfigError::Value(format!("[[plugin]]: two are named `{}`", plugin.name)));
             }
         }
-        Ok(Self { hostname: written.hostname.clone(), listeners, zones, dsn, written })
+        Ok(Self { hostname: written.hostname.clone(), listeners, zones, written })
     }
 
     /// The folder of everything durable.
@@ -247,6 +245,19 @@ mod tests {
     }
 
     #[test]
+    fn a_zones_dsns_differ_by_single_keys() {
+        let host = "smart_host = { host = 'h' }";
+        let text = format!(
+            "hostname = 'm.example'\n[queue]\ndelay_notice = '0s'\n[dsn]\nname = 'All'\n[zone.a]\n{host}\n\
+             dsn = {{ name = 'A' }}\n[zone.default]\n{host}\ndsn = {{ address = 'd@d.example' }}"
+        );
+        let zones = load(&text).unwrap().zones;
+        let dsns: Vec<_> = zones.iter().map(|zone| (&zone.dsn.name[..], zone.dsn.address.as_str())).collect();
+        assert_eq!(dsns, [("A", "mailer-daemon@m.example"), ("All", "d@d.example")]);
+        assert!(zones.iter().all(|zone| zone.dsn.delay_notice.is_none()));
+    }
+
+    #[test]
     fn mistakes_name_their_place() {
         let check = |text: &str, wanted: &[&str]| {
             let error = load(text).unwrap_err();
@@ -274,6 +285,11 @@ mod tests {
             &["[[plugin]] a: needs a component"],
         );
         check("[listener.feeder]\nallow_from = ['0.0.0.0/0']", &["listener.feeder.allow_from: ", "open relay"]);
+        check("[queue]\ndelay_notice = '10ms'", &["queue.delay_notice: "]);
+        check("[queue]\ndelay_notice = '20y'", &["queue.delay_notice: "]);
+        check("[dsn]\naddress = 'me'", &["dsn.address: `me`"]);
+        check(&format!("[zone.default]\n{host}\ndsn = {{ address = 'me' }}"), &["zone.default.dsn.address: `me`"]);
+        check(&format!("[zone.default]\n{host}\ndsn = {{ nam = 'me' }}"), &["did you mean `name`?"]);
         let plugin = "[[plugin]]\nname = 'a'\ncomponent = 'a.wasm'\n";
         let zone = format!("[zone.default]\n{host}\n");
         check(&format!("{zone}{plugin}{plugin}"), &["two are named `a`"]);

@@ -57,10 +57,12 @@ pub struct Options {
 }
 
 /// What one attempt did.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Attempt {
     /// Exactly one outcome for each recipient, in the order they were given.
     pub outcomes: Vec<(Seq, Outcome)>,
+    /// Recipients whose sender asked to be told of success, delivered to a next hop that offers DSN: it tells, not we.
+    pub passed_on: Vec<Seq>,
     /// Can the connection take another message?
     pub reusable: bool,
     /// A connection that had been used before ended before it answered this transaction: nothing was handed over, and
@@ -74,7 +76,13 @@ impl Attempt {
     /// All recipients failed alike.
     fn failed(recipients: &[Seq], failure: &Failure, remote: &str) -> Self {
         let outcomes = recipients.iter().map(|seq| (*seq, bounce::judge(failure, remote))).collect();
-        Self { outcomes, reusable: false, stale: false, remote: remote.to_owned() }
+        Self { outcomes, remote: remote.to_owned(), ..Self::default() }
+    }
+
+    /// What there is to say of recipients that nobody was asked to take.
+    #[must_use]
+    pub fn unmade(outcomes: Vec<(Seq, Outcome)>) -> Self {
+        Self { outcomes, ..Self::default() }
     }
 }
 
@@ -93,7 +101,7 @@ pub async fn attempt(
 ) -> (Attempt, Option<Connection>) {
     // A peer that closed or said farewell while the connection was idle must not cost the message an attempt.
     let mut connection = cached.and_then(|mut cached| cached.is_alive().then_some(cached));
-    let mut outcomes = Vec::with_capacity(recipients.len());
+    let (mut outcomes, mut passed_on) = (Vec::with_capacity(recipients.len()), Vec::new());
     let mut remote = hop.to_string();
     let mut chunks = recipients.chunks(MAX_RECIPIENTS);
     while let Some(chunk) = chunks.next() {
@@ -120,6 +128,7 @@ pub async fn attempt(
             }
         }
         outcomes.append(&mut done.outcomes);
+        passed_on.append(&mut done.passed_on);
         remote = done.remote;
         if done.reusable {
             connection = Some(live);
@@ -133,5 +142,5 @@ pub async fn attempt(
         outcomes.extend(chunks.flatten().map(|seq| (*seq, shared.clone())));
         break;
     }
-    (Attempt { outcomes, reusable: connection.is_some(), stale: false, remote }, connection)
+    (Attempt { outcomes, passed_on, reusable: connection.is_some(), stale: false, remote }, connection)
 }

@@ -103,7 +103,7 @@ impl<S: Spool> Dispatch<S> {
             not_attempted(leased, "internal error")
         });
         self.judge_next_hop(crew, &attempt);
-        self.settler.settle_or_release(zone, leased, &attempt.outcomes, &attempt.remote).await;
+        self.settler.settle_or_release(zone, leased, &attempt).await;
     }
 
     async fn deliver(&self, zone: &Zone, leased: &Leased, connection: &mut Option<Connection>) -> Attempt {
@@ -222,6 +222,5 @@ fn not_attempted(leased: &Leased, why: &str) -> Attempt {
         detail: String::new(),
     };
     let outcome = |r: &LeasedRecipient| (r.token.recipient.seq, Outcome::Deferred(reason.clone()));
-    let outcomes = leased.recipients.iter().map(outcome).collect();
-    Attempt { outcomes, reusable: false, stale: false, remote: String::new() }
+    Attempt::unmade(leased.recipients.iter().map(outcome).collect())
 }

@@ -2,16 +2,17 @@
 
 mod crew;
 mod dispatch;
-mod expire;
 mod plugins;
+mod report;
 mod router;
 mod section;
 mod settle;
+mod sweep;
 
 pub use plugins::{PluginError, load as load_plugins};
 pub use router::DEFAULT_ZONE;
 pub use section::{
-    DsnSection, DsnSender, Engine, OnError, PluginSection, QueueSection, SmartHostSection, Tls, ZoneSection,
+    DsnSection, Engine, OnError, PluginSection, QueueSection, SmartHostSection, Tls, ZoneDsnSection, ZoneSection,
 };
 
 use crate::config::Config;
@@ -30,6 +31,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use sweep::Ages;
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -89,7 +91,7 @@ pub struct Server {
     dispatch: Arc<Dispatch<Embedded>>,
     zones: Zones,
     settler: Arc<Settler<Embedded>>,
-    max_age: Duration,
+    ages: Ages,
     listeners: Vec<(TcpListener, Arc<Listener>)>,
     control: UnixListener,
 }
@@ -119,13 +121,12 @@ impl Server {
         let settler = Arc::new(Settler {
             spool: spool.clone(),
             zones: zones.clone(),
-            sender: config.dsn.clone(),
             hostname: Arc::clone(&hostname),
             clock: now,
         });
         let dispatch = Dispatch::new(spool.clone(), zones.clone(), Arc::clone(&settler), &hostname, now);
-        let max_age = config.written.queue.max_age.0;
-        Ok(Self { spool, intake, dispatch: Arc::new(dispatch), zones, settler, max_age, listeners, control })
+        let ages = Ages::new(&config.zones);
+        Ok(Self { spool, intake, dispatch: Arc::new(dispatch), zones, settler, ages, listeners, control })
     }
 
     /// Runs until `stop` resolves, then stops in order: no new sessions, transactions and attempts in flight finish,
@@ -143,7 +144,7 @@ impl Server {
         }
         tasks.spawn(self.dispatch.run(stopped.clone()));
         let spool = self.spool.clone();
-        tasks.spawn(expire::run(spool, self.zones, self.settler, self.max_age, now, stopped.clone()));
+        tasks.spawn(sweep::run(spool, self.zones, self.settler, self.ages, now, stopped.clone()));
         tasks.spawn(http::serve_control(self.control, self.spool.clone(), stopped.clone()));
         info!(queued = self.spool.stats().recipients, "ready");
         let result = tokio::select! {

@@ -13,6 +13,8 @@ pub struct Extensions {
     pub enhanced_status_codes: bool,
     /// RFC 3207. Nothing is done with it yet.
     pub starttls: bool,
+    /// RFC 3461.
+    pub dsn: bool,
     /// RFC 1870: SIZE was offered. Its limit in octets; `u64::MAX` if it names none or 0.
     pub size: Option<u64>,
 }
@@ -30,6 +32,7 @@ impl Extensions {
                 "8BITMIME" => found.eight_bit_mime = true,
                 "SMTPUTF8" => found.smtputf8 = true,
                 "ENHANCEDSTATUSCODES" => found.enhanced_status_codes = true,
+                "DSN" => found.dsn = true,
                 "STARTTLS" => found.starttls = true,
                 "SIZE" => {
                     // A limit that is no number is taken for none: the server will say so itself.
@@ -50,9 +53,16 @@ mod tests {
     #[test]
     fn keywords_in_any_case_after_the_first_line() {
         let all = Extensions::parse(
-            "PIPELINING.example\npipelining\nSIZE 1000\n8BitMime\nX-OTHER a b\n\nSMTPUTF8\nSTARTTLS\nENHANCEDSTATUSCODES",
+            "PIPELINING.example\npipelining\nSIZE 1000\n8BitMime\nX-OTHER a b\n\nSMTPUTF8\nSTARTTLS\nENHANCEDSTATUSCODES\nDsn",
         );
-        assert!(all.pipelining && all.eight_bit_mime && all.smtputf8 && all.starttls && all.enhanced_status_codes);
+        assert!(
+            all.pipelining
+                && all.eight_bit_mime
+                && all.smtputf8
+                && all.starttls
+                && all.enhanced_status_codes
+                && all.dsn
+        );
         assert_eq!(all.size, Some(1000));
         for (text, size) in [
             ("a\nSIZE", Some(u64::MAX)),

@@ -5,7 +5,7 @@
 //! has been taken for sending is an injection or a desync, and ends the session.
 
 use super::{Cause, Extensions, Failure, Loss, ReplyParser, Stage, Unsupported};
-use crate::mail::{Address, BodyType, Reply, ReversePath};
+use crate::mail::{BodyType, EnvelopeId, Recipient, Reply, Ret, ReversePath};
 
 /// Longest text of a reply that is kept in a failure, in octets.
 const MAX_KEPT_TEXT: usize = 2048;
@@ -21,6 +21,10 @@ pub struct Transaction<'a> {
     pub body: BodyType,
     /// Does the header or the reverse-path need SMTPUTF8? International recipients are seen to.
     pub smtputf8: bool,
+    /// RET, for a next hop that offers DSN (RFC 3461).
+    pub ret: Option<Ret>,
+    /// ENVID, likewise.
+    pub envid: Option<&'a EnvelopeId>,
 }
 
 /// What the session wants of its caller.
@@ -183,7 +187,7 @@ impl Client {
     pub fn begin<'a>(
         &mut self,
         transaction: &Transaction<'a>,
-        recipients: impl IntoIterator<Item = &'a Address>,
+        recipients: impl IntoIterator<Item = &'a Recipient>,
     ) -> Result<(), Failure> {
         if self.status() != Status::Ready {
             let lost = Failure::new(Stage::Mail, Cause::Lost(Loss::Unexpected));
@@ -377,7 +381,7 @@ impl Client {
     fn write_commands<'a>(
         &mut self,
         transaction: &Transaction<'a>,
-        recipients: impl IntoIterator<Item = &'a Address>,
+        recipients: impl IntoIterator<Item = &'a Recipient>,
     ) -> Result<(), Failure> {
         let unsupported = |what| Err(Failure::new(Stage::Mail, Cause::Unsupported(what)));
         let offered = self.extensions;
@@ -386,11 +390,18 @@ impl Client {
         self.answers.clear();
         let mut rcpts = Vec::with_capacity(64);
         let mut utf8 = transaction.smtputf8 || !transaction.reverse_path.as_str().is_ascii();
-        for address in recipients {
+        for Recipient { address, notify, orcpt } in recipients {
             utf8 |= address.is_international();
             rcpts.extend_from_slice(b"RCPT TO:<");
             rcpts.extend_from_slice(address.as_str().as_bytes());
-            rcpts.extend_from_slice(b">\r\n");
+            rcpts.push(b'>');
+            if let Some(notify) = notify.filter(|_| offered.dsn) {
+                rcpts.extend_from_slice(format!(" NOTIFY={notify}").as_bytes());
+            }
+            if let Some(orcpt) = orcpt.as_ref().filter(|_| offered.dsn) {
+                rcpts.extend_from_slice(format!(" ORCPT={}", orcpt.to_parameter()).as_bytes());
+            }
+            rcpts.extend_from_slice(b"\r\n");
             self.ends.push(rcpts.len());
             self.answers.push(Answer::Pending);
         }
@@ -420,6 +431,12 @@ impl Client {
         }
         if utf8 {
             self.commands.extend_from_slice(b" SMTPUTF8");
+        }
+        if let Some(ret) = transaction.ret.filter(|_| offered.dsn) {
+            self.commands.extend_from_slice(format!(" RET={}", ret.as_str()).as_bytes());
+        }
+        if let Some(envid) = transaction.envid.filter(|_| offered.dsn) {
+            self.commands.extend_from_slice(format!(" ENVID={}", envid.to_parameter()).as_bytes());
         }
         self.commands.extend_from_slice(b"\r\n");
         let mail_end = self.commands.len();

@@ -5,7 +5,7 @@ mod plugin;
 mod queue;
 mod zone;
 
-pub use dsn::{DsnSection, DsnSender};
+pub use dsn::{DsnSection, ZoneDsnSection};
 pub use plugin::{OnError, PluginSection};
 pub use queue::{Engine, QueueSection};
 pub use zone::{SmartHostSection, Tls, ZoneSection};

@@ -1,17 +1,16 @@
 //! `[zone.NAME]`.
 
-use super::queue::QueueSection;
+use super::dsn::ZoneDsnSection;
+use super::queue::{LONGEST_SPAN, QueueSection};
 use postern_core::mail::valid_domain;
 use postern_core::schedule::RetrySchedule;
-use postern_core::zone::{Rules, SmartHost, Zone};
+use postern_core::zone::{DsnPolicy, Rules, SmartHost, Zone};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// Mail gets at least this long.
 const SHORTEST_AGE: Duration = Duration::from_secs(1);
-/// No span is longer.
-const LONGEST_SPAN: Duration = Duration::from_secs(10 * 365 * 86_400);
 
 /// `[zone.NAME]`
 #[derive(Clone, Debug, Deserialize, Serialize, PartialEq)]
@@ -30,6 +29,13 @@ pub struct ZoneSection {
     /// Where all its mail is handed to.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub smart_host: Option<SmartHostSection>,
+    /// What differs from `[dsn]`.
+    #[serde(skip_serializing_if = "is_default")]
+    pub dsn: ZoneDsnSection,
+}
+
+fn is_default(dsn: &ZoneDsnSection) -> bool {
+    *dsn == ZoneDsnSection::default()
 }
 
 impl Default for ZoneSection {
@@ -41,6 +47,7 @@ impl Default for ZoneSection {
             sender_domains: Vec::new(),
             recipient_domains: Vec::new(),
             smart_host: None,
+            dsn: ZoneDsnSection::default(),
         }
     }
 }
@@ -73,11 +80,11 @@ pub enum Tls {
 }
 
 impl ZoneSection {
-    /// Checks the values; None if the zone is not enabled.
+    /// Checks the values; None if the zone is not enabled. `dsn` is what `[dsn]` says.
     ///
     /// # Errors
     /// One line that begins with the key.
-    pub fn check(&self, name: &str, queue: &QueueSection) -> Result<Option<Zone>, String> {
+    pub fn check(&self, name: &str, queue: &QueueSection, dsn: &DsnPolicy) -> Result<Option<Zone>, String> {
         if !self.enabled {
             return Ok(None);
         }
@@ -112,6 +119,7 @@ impl ZoneSection {
             smart_host: SmartHost { host: host.host.clone(), port: host.port },
             retry,
             max_age: queue.max_age.0,
+            dsn: self.dsn.check(name, dsn.clone())?,
             rules: self.rules(name)?,
         }))
     }

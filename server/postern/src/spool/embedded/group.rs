@@ -208,7 +208,7 @@ fn arrive(index: &mut Index, incoming: &mut Incoming) {
 fn reason(settle: &Settle) -> Option<&str> {
     match settle {
         Settle::Defer { reason, .. } => Some(reason),
-        Settle::Done | Settle::Release => None,
+        Settle::Done | Settle::Told | Settle::Release => None,
     }
 }
 

@@ -43,7 +43,8 @@ pub use draft::{EmbeddedDraft, EmbeddedSealed};
 pub use open::OpenError;
 
 use crate::spool::{
-    Action, Filter, Health, LeaseToken, Leased, Listed, NewMessage, Ready, Settle, Settlement, Spool, SpoolError, Stats,
+    Action, Aged, Filter, Health, LeaseToken, Leased, Listed, NewMessage, Ready, Settle, Settlement, Spool, SpoolError,
+    Stats,
 };
 use admin::AdminOp;
 use open::Opened;
@@ -259,13 +260,13 @@ impl Spool for Embedded {
 
     async fn lease_aged(
         &self,
-        accepted_before: Timestamp,
+        aged: Aged,
         now: Timestamp,
         messages: usize,
         _ttl: Duration,
     ) -> Result<Vec<Leased>, SpoolError> {
         self.shared().check()?;
-        let groups = self.shared().index().lease_aged(QueueId::floor(accepted_before), now.0, messages);
+        let groups = self.shared().index().lease_aged(&aged, now.0, messages);
         reader::leased(self.shared(), groups).await
     }
 
