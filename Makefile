@@ -41,6 +41,7 @@ demo: build ## one message through server, plugin and sink
 .PHONY: test-deps
 test-deps:
 	@scripts/apt-install postfix swaks python3 python3-aiosmtpd
+	@scripts/pip-install target/python flufl.bounce==4.0 atpublic==9.0.0 zope.interface==8.7
 
 .PHONY: test
 test: test-deps build guests ## all tests
