@@ -27,7 +27,7 @@ for line in open(sys.argv[1]):
     record = json.loads(line)
     content = record['content'].encode()
     message = email.message_from_bytes(content, policy=email.policy.default)
-    if record['mail_from'] or message.get_content_type() != 'multipart/report':
+    if record['mail_from'] not in ('', '<>') or message.get_content_type() != 'multipart/report':
         continue
     parts = list(message.iter_parts())
     temporary, permanent = all_failures(email.message_from_bytes(content))
