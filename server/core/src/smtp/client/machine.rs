@@ -4,28 +4,12 @@
 //! other; either way replies are matched to commands by their order alone. A reply that is there before its command
 //! has been taken for sending is an injection or a desync, and ends the session.
 
+use super::transaction::{Transaction, write_rcpt};
 use super::{Cause, Extensions, Failure, Loss, ReplyParser, Stage, Unsupported};
-use crate::mail::{BodyType, EnvelopeId, Recipient, Reply, Ret, ReversePath};
+use crate::mail::{BodyType, Recipient, Reply};
 
 /// Longest text of a reply that is kept in a failure, in octets.
 const MAX_KEPT_TEXT: usize = 2048;
-
-/// What MAIL says about a message.
-#[derive(Clone, Copy, Debug)]
-pub struct Transaction<'a> {
-    /// MAIL FROM.
-    pub reverse_path: &'a ReversePath,
-    /// Octets of the content, dots not doubled.
-    pub size: u64,
-    /// Is the content 8-bit?
-    pub body: BodyType,
-    /// Does the header or the reverse-path need SMTPUTF8? International recipients are seen to.
-    pub smtputf8: bool,
-    /// RET, for a next hop that offers DSN (RFC 3461).
-    pub ret: Option<Ret>,
-    /// ENVID, likewise.
-    pub envid: Option<&'a EnvelopeId>,
-}
 
 /// What the session wants of its caller.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -390,18 +374,9 @@ impl Client {
         self.answers.clear();
         let mut rcpts = Vec::with_capacity(64);
         let mut utf8 = transaction.smtputf8 || !transaction.reverse_path.as_str().is_ascii();
-        for Recipient { address, notify, orcpt } in recipients {
-            utf8 |= address.is_international();
-            rcpts.extend_from_slice(b"RCPT TO:<");
-            rcpts.extend_from_slice(address.as_str().as_bytes());
-            rcpts.push(b'>');
-            if let Some(notify) = notify.filter(|_| offered.dsn) {
-                rcpts.extend_from_slice(format!(" NOTIFY={notify}").as_bytes());
-            }
-            if let Some(orcpt) = orcpt.as_ref().filter(|_| offered.dsn) {
-                rcpts.extend_from_slice(format!(" ORCPT={}", orcpt.to_parameter()).as_bytes());
-            }
-            rcpts.extend_from_slice(b"\r\n");
+        for recipient in recipients {
+            utf8 |= recipient.address.is_international();
+            write_rcpt(&mut rcpts, recipient, &offered);
             self.ends.push(rcpts.len());
             self.answers.push(Answer::Pending);
         }
@@ -420,25 +395,7 @@ impl Client {
             self.commands.extend_from_slice(b"RSET\r\n");
         }
         let reset_end = self.commands.len();
-        self.commands.extend_from_slice(b"MAIL FROM:<");
-        self.commands.extend_from_slice(transaction.reverse_path.as_str().as_bytes());
-        self.commands.push(b'>');
-        if offered.size.is_some() {
-            self.commands.extend_from_slice(format!(" SIZE={}", transaction.size).as_bytes());
-        }
-        if eight_bit {
-            self.commands.extend_from_slice(b" BODY=8BITMIME");
-        }
-        if utf8 {
-            self.commands.extend_from_slice(b" SMTPUTF8");
-        }
-        if let Some(ret) = transaction.ret.filter(|_| offered.dsn) {
-            self.commands.extend_from_slice(format!(" RET={}", ret.as_str()).as_bytes());
-        }
-        if let Some(envid) = transaction.envid.filter(|_| offered.dsn) {
-            self.commands.extend_from_slice(format!(" ENVID={}", envid.to_parameter()).as_bytes());
-        }
-        self.commands.extend_from_slice(b"\r\n");
+        transaction.write_mail(&mut self.commands, &offered, utf8);
         let mail_end = self.commands.len();
         self.commands.extend_from_slice(&rcpts);
         self.commands.extend_from_slice(b"DATA\r\n");

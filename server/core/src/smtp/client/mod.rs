@@ -12,11 +12,13 @@ mod content;
 mod extensions;
 mod machine;
 mod reply;
+mod transaction;
 
 pub use content::{ContentEncoder, Unclean};
 pub use extensions::Extensions;
-pub use machine::{Client, Status, Transaction};
+pub use machine::{Client, Status};
 pub use reply::{MAX_LINE, MAX_REPLY, Malformed, ReplyParser};
+pub use transaction::Transaction;
 
 use crate::mail::Reply;
 use std::fmt;

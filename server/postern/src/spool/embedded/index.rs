@@ -6,52 +6,15 @@
 
 use super::hot::{Hot, HotMessage};
 use super::queues::Queues;
+use super::slot::{CHUNKS, STATES, Slot, SlotState};
 use super::states::Fate;
-use super::store::{Extent, MAX_DIRECT};
-use crate::spool::{Action, Aged, Filter, LeaseToken, LeasedRecipient, Ready, State};
+use super::store::Extent;
+use crate::spool::{Action, Aged, Filter, LeaseToken, LeasedRecipient, Ready};
 use postern_core::mail::{QueueId, RecipientId, Seq};
 use postern_core::route::QueueKey;
 use postern_core::time::Timestamp;
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Bound;
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum SlotState {
-    Pending,
-    Leased,
-    Held,
-    Done,
-}
-
-/// One recipient.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Slot {
-    pub due: u64,
-    pub queue: u32,
-    pub attempts: u16,
-    pub state: SlotState,
-    flags: u8,
-}
-
-impl Slot {
-    /// The sender was told that this recipient is late.
-    pub(super) fn is_told(&self) -> bool {
-        self.flags & TOLD != 0
-    }
-
-    fn wait(&mut self, state: SlotState, due: u64, attempts: u16, told: bool) {
-        (self.state, self.due, self.attempts) = (state, due, attempts);
-        self.flags = self.flags & !TOLD | if told { TOLD } else { 0 };
-    }
-}
-
-/// There is a page of states.
-const STATES: u8 = 1 << 7;
-/// Of the slot rather than the message, even where that has only one: [`Slot::is_told`].
-const TOLD: u8 = 1 << 6;
-/// The other bits: [`Extent::chunks`].
-const CHUNKS: u8 = MAX_DIRECT;
-const _: () = assert!((STATES | TOLD) & CHUNKS == 0 && CHUNKS.count_ones() == CHUNKS.trailing_ones());
 
 #[derive(Debug)]
 enum Entry {
@@ -473,18 +436,6 @@ impl Index {
 
     pub(super) fn add_hot(&mut self, message: HotMessage) {
         self.hot.insert(message);
-    }
-}
-
-impl SlotState {
-    /// As operators see it; None is not in the queue.
-    pub(super) fn shown(self) -> Option<State> {
-        match self {
-            Self::Pending => Some(State::Pending),
-            Self::Leased => Some(State::InAttempt),
-            Self::Held => Some(State::Held),
-            Self::Done => None,
-        }
     }
 }
 

@@ -31,6 +31,7 @@ mod reader;
 mod record;
 mod settle;
 mod shared;
+mod slot;
 mod space;
 mod states;
 mod store;
