@@ -44,6 +44,7 @@ test-deps:
 	  libgnutls-dane0 libidn12 libnsl2 libnss-wrapper e2fsprogs xfsprogs strace util-linux gcc libc6-dev
 	@scripts/exim >/dev/null || echo "not run: deliveries to Exim"
 	@scripts/corpora
+	@scripts/pip-install target/python flufl.bounce==4.0 atpublic==9.0.0 zope.interface==8.7
 
 .PHONY: test
 test: test-deps build guests ## all tests

@@ -94,11 +94,14 @@ pub fn run(program: &str, args: &[&str]) -> Output {
     output
 }
 
-/// Runs a Python program with arguments and gives what it printed.
+/// Runs a Python program with arguments and gives what it printed. It can import what `make test-deps` has put into
+/// `target/python`.
 ///
 /// # Panics
 /// It fails.
 pub fn python(program: &str, args: &[&str]) -> String {
-    let output = run(PYTHON, &[&["-c", program], args].concat());
+    let packages = root().join("target/python");
+    let path = format!("PYTHONPATH={}", packages.display());
+    let output = run("env", &[&[&path[..], PYTHON, "-c", program], args].concat());
     String::from_utf8_lossy(&output.stdout).into_owned()
 }

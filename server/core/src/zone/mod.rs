@@ -11,6 +11,7 @@ pub use select::{Rules, by_message, by_recipient};
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::mail::Address;
 use crate::schedule::RetrySchedule;
 
 /// Where all mail of a zone is handed to.
@@ -38,6 +39,17 @@ impl SmartHost {
     }
 }
 
+/// Who tells the senders of a zone's mail what became of it, and when (RFC 3464).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DsnPolicy {
+    /// Display name that DSNs are from.
+    pub name: String,
+    /// Address that they are from.
+    pub address: Address,
+    /// After how long the sender is told that a recipient is late; None is never.
+    pub delay_notice: Option<Duration>,
+}
+
 /// One zone as the server uses it.
 #[derive(Clone, Debug)]
 pub struct Zone {
@@ -61,6 +73,8 @@ pub struct Zone {
     pub retry: RetrySchedule,
     /// Recipients older than this are bounced as expired.
     pub max_age: Duration,
+    /// Its delivery status notifications.
+    pub dsn: DsnPolicy,
     /// By what it claims messages.
     pub rules: Rules,
 }

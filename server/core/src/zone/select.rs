@@ -64,7 +64,7 @@ mod tests {
     use super::*;
     use crate::mail::Address;
     use crate::schedule::RetrySchedule;
-    use crate::zone::{IpVersion, Pool, PoolAddress, Source, TlsMode};
+    use crate::zone::{DsnPolicy, IpVersion, Pool, PoolAddress, Source, TlsMode};
     use bytes::Bytes;
     use std::time::Duration;
 
@@ -72,6 +72,7 @@ mod tests {
         let retry = RetrySchedule::new(vec![Duration::from_secs(1)]).unwrap();
         let source = Source { ip: "0.0.0.0".parse().unwrap(), helo: "h.example".into() };
         let pool = Pool::new("default".into(), vec![PoolAddress { source, weight: 1.0 }]).unwrap();
+        let dsn = DsnPolicy { name: String::new(), address: Address::parse("m@d").unwrap(), delay_notice: None };
         Zone {
             name: name.into(),
             connections: 1,
@@ -83,6 +84,7 @@ mod tests {
             pool: Arc::new(pool),
             retry,
             max_age: Duration::from_secs(1),
+            dsn,
             rules,
         }
     }

@@ -130,8 +130,6 @@ pub struct Config {
     pub zones: Vec<Zone>,
     /// Limits of single recipient domains.
     pub domains: Vec<DomainLimits>,
-    /// Who DSNs are from.
-    pub dsn: crate::relay::DsnSender,
     /// Who is asked for the hosts that mail goes to.
     pub dns: Dns,
 }
@@ -160,13 +158,14 @@ impl Config {
         for (name, section) in &mut written.listener {
             listeners.extend(section.check(name).map_err(ConfigError::Value)?);
         }
+        let dsn = written.dsn.check(&written.hostname, &written.queue).map_err(ConfigError::Value)?;
         let mut pools = Vec::new();
         for (name, section) in &written.pool {
             pools.push(Arc::new(section.check(name, &written.hostname).map_err(ConfigError::Value)?));
         }
         let mut zones = Vec::new();
         for (name, section) in &written.zone {
-            zones.extend(section.check(name, &written.queue, &pools).map_err(ConfigError::Value)?);
+            zones.extend(section.check(name, &written.queue, &pools, &dsn).map_err(ConfigError::Value)?);
         }
         for (zone, listener) in zones.iter().flat_map(|zone| listeners.iter().map(move |listener| (zone, listener))) {
             refuse_loop(zone, listener).map_err(ConfigError::Value)?;
@@ -180,7 +179,6 @@ impl Config {
                 "zone.default.enabled: it must be true, all mail without another zone goes there".into(),
             ));
         }
-        let dsn = written.dsn.check(&written.hostname).map_err(ConfigError::Value)?;
         let dns = written.dns.check().map_err(ConfigError::Value)?;
         written.tls.check().map_err(ConfigError::Value)?;
         let mut names = std::collections::BTreeSet::new();
@@ -190,7 +188,7 @@ impl Config {
                 return Err(ConfigError::Value(format!("[[plugin]]: two are named `{}`", plugin.name)));
             }
         }
-        Ok(Self { hostname: written.hostname.clone(), listeners, zones, domains, dsn, dns, written })
+        Ok(Self { hostname: written.hostname.clone(), listeners, zones, domains, dns, written })
     }
 
     /// The folder of everything durable.
@@ -297,6 +295,19 @@ mod tests {
     }
 
     #[test]
+    fn a_zones_dsns_differ_by_single_keys() {
+        let host = "smart_host = { host = 'h' }";
+        let text = format!(
+            "hostname = 'm.example'\n[queue]\ndelay_notice = '0s'\n[dsn]\nname = 'All'\n[zone.a]\n{host}\n\
+             dsn = {{ name = 'A' }}\n[zone.default]\n{host}\ndsn = {{ address = 'd@d.example' }}"
+        );
+        let zones = load(&text).unwrap().zones;
+        let dsns: Vec<_> = zones.iter().map(|zone| (&zone.dsn.name[..], zone.dsn.address.as_str())).collect();
+        assert_eq!(dsns, [("A", "mailer-daemon@m.example"), ("All", "d@d.example")]);
+        assert!(zones.iter().all(|zone| zone.dsn.delay_notice.is_none()));
+    }
+
+    #[test]
     fn mistakes_name_their_place() {
         let check = |text: &str, wanted: &[&str]| {
             let error = load(text).unwrap_err();
@@ -337,6 +348,11 @@ mod tests {
         );
         check(&format!("[zone.default]\n{host}\n[dns]\nservers = ['resolver.example']"), &["dns.servers: "]);
         check("[listener.feeder]\nallow_from = ['0.0.0.0/0']", &["listener.feeder.allow_from: ", "open relay"]);
+        check("[queue]\ndelay_notice = '10ms'", &["queue.delay_notice: "]);
+        check("[queue]\ndelay_notice = '20y'", &["queue.delay_notice: "]);
+        check("[dsn]\naddress = 'me'", &["dsn.address: `me`"]);
+        check(&format!("[zone.default]\n{host}\ndsn = {{ address = 'me' }}"), &["zone.default.dsn.address: `me`"]);
+        check(&format!("[zone.default]\n{host}\ndsn = {{ nam = 'me' }}"), &["did you mean `name`?"]);
         let plugin = "[[plugin]]\nname = 'a'\ncomponent = 'a.wasm'\n";
         let zone = format!("[zone.default]\n{host}\n");
         check(&format!("{zone}{plugin}{plugin}"), &["two are named `a`"]);

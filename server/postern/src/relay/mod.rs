@@ -3,19 +3,20 @@
 mod connections;
 mod crew;
 mod dispatch;
-mod expire;
 mod plugins;
+mod report;
 mod router;
 mod routes;
 mod section;
 mod settle;
+mod sweep;
 mod worker;
 
 pub use plugins::{PluginError, load as load_plugins};
 pub use router::DEFAULT_ZONE;
 pub use section::{
-    DomainLimits, DomainSection, DsnSection, DsnSender, Engine, Ip, OnError, PerDomainSection, PluginSection,
-    PoolAddressSection, PoolSection, QueueSection, SmartHostSection, Tls, ZoneSection,
+    DomainLimits, DomainSection, DsnSection, Engine, Ip, OnError, PerDomainSection, PluginSection, PoolAddressSection,
+    PoolSection, QueueSection, SmartHostSection, Tls, ZoneDsnSection, ZoneSection,
 };
 
 use crate::config::Config;
@@ -38,6 +39,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use sweep::Ages;
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -103,7 +105,7 @@ pub struct Server {
     dispatch: Arc<Dispatch<Embedded>>,
     zones: Zones,
     settler: Arc<Settler<Embedded>>,
-    max_age: Duration,
+    ages: Ages,
     listeners: Vec<(TcpListener, Arc<Listener>)>,
     control: UnixListener,
 }
@@ -133,7 +135,6 @@ impl Server {
         let settler = Arc::new(Settler {
             spool: spool.clone(),
             zones: zones.clone(),
-            sender: config.dsn.clone(),
             hostname: Arc::clone(&hostname),
             clock: now,
         });
@@ -141,8 +142,8 @@ impl Server {
         let tls = Arc::new(TlsClient::new(config.written.tls.extra_roots())?);
         let dispatch =
             Dispatch::new(spool.clone(), zones.clone(), &config.domains, routes, tls, Arc::clone(&settler), now);
-        let max_age = config.written.queue.max_age.0;
-        Ok(Self { spool, intake, dispatch: Arc::new(dispatch), zones, settler, max_age, listeners, control })
+        let ages = Ages::new(&config.zones);
+        Ok(Self { spool, intake, dispatch: Arc::new(dispatch), zones, settler, ages, listeners, control })
     }
 
     /// Runs until `stop` resolves, then stops in order: no new sessions, transactions and attempts in flight finish,
@@ -161,7 +162,7 @@ impl Server {
         let api = http::Api { spool: self.spool.clone(), back_off: Arc::clone(&self.dispatch) as _, clock: now };
         tasks.spawn(self.dispatch.run(stopped.clone()));
         let spool = self.spool.clone();
-        tasks.spawn(expire::run(spool, self.zones, self.settler, self.max_age, now, stopped.clone()));
+        tasks.spawn(sweep::run(spool, self.zones, self.settler, self.ages, now, stopped.clone()));
         tasks.spawn(http::serve_control(self.control, api, stopped.clone()));
         info!(queued = self.spool.stats().recipients, "ready");
         let result = tokio::select! {

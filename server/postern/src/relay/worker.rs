@@ -127,8 +127,7 @@ impl<S: Spool> Worker<S> {
             not_attempted(leased, "internal error")
         });
         self.judge_next_hop(&attempt);
-        let settler = &self.dispatch.settler;
-        settler.settle_or_release(&self.zone, leased, &attempt.outcomes, &attempt.remote).await;
+        self.dispatch.settler.settle_or_release(&self.zone, leased, &attempt).await;
     }
 
     async fn attempt(&mut self, leased: &Leased, sources: &[Source]) -> Attempt {
@@ -214,6 +213,5 @@ fn not_attempted(leased: &Leased, why: &str) -> Attempt {
         detail: String::new(),
     };
     let outcome = |r: &LeasedRecipient| (r.token.recipient.seq, Outcome::Deferred(reason.clone()));
-    let outcomes = leased.recipients.iter().map(outcome).collect();
-    Attempt { outcomes, ..Attempt::default() }
+    Attempt::unmade(leased.recipients.iter().map(outcome).collect())
 }

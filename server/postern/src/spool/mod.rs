@@ -150,6 +150,8 @@ pub struct LeasedRecipient {
     pub token: LeaseToken,
     /// How many attempts came before this one.
     pub attempts: u32,
+    /// The sender was told that it is late.
+    pub told: bool,
 }
 
 /// The due recipients of one message in one queue.
@@ -172,7 +174,12 @@ pub enum Settle {
         due: Timestamp,
         /// Why.
         reason: String,
+        /// The sender is told of the delay, with this settlement.
+        told: bool,
     },
+    /// The lease ends, the sender is told of the delay with this settlement, and nothing else changes: there was no
+    /// attempt.
+    Told,
     /// The lease ends and nothing else changes: the attempt did not happen.
     Release,
 }
@@ -216,6 +223,27 @@ pub struct Listed {
     pub due: Timestamp,
     /// Why it was deferred last; empty if it never was.
     pub reason: String,
+    /// The sender was told that it is late.
+    pub told: bool,
+}
+
+/// Which messages [`Spool::lease_aged`] looks at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Aged {
+    /// With this id or a later one.
+    pub from: QueueId,
+    /// Accepted before this, by the time in the ids, which may be some later than the acceptance.
+    pub before: Timestamp,
+    /// Only recipients whose sender was not told that they are late.
+    pub untold: bool,
+}
+
+impl Aged {
+    /// All that were accepted before a time.
+    #[must_use]
+    pub fn all(before: Timestamp) -> Self {
+        Self { from: QueueId(0), before, untold: false }
+    }
 }
 
 /// What an operator does to recipients. Those in an attempt get it when they are settled as deferred.
@@ -337,15 +365,14 @@ pub trait Spool: Clone + Send + Sync + 'static {
         ttl: Duration,
     ) -> impl Future<Output = Result<Vec<Leased>, SpoolError>> + Send;
 
-    /// Leases due recipients of messages that were accepted before `accepted_before`, whatever their queue, oldest
-    /// messages first: what has expired is found by this even if nobody attempts it. By the time in the ids, which
-    /// may be some later than the acceptance.
+    /// Leases due recipients of old messages, whatever their queue, oldest messages first: what has expired or is late
+    /// is found by this even if nobody attempts it.
     ///
     /// # Errors
     /// The store can't be read.
     fn lease_aged(
         &self,
-        accepted_before: Timestamp,
+        aged: Aged,
         now: Timestamp,
         messages: usize,
         ttl: Duration,

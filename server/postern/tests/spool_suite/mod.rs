@@ -114,7 +114,7 @@ pub fn settlement<D>(leased: &Leased, settle: &Settle) -> Settlement<D> {
 }
 
 pub fn defer(due: Timestamp) -> Settle {
-    Settle::Defer { due, reason: "451 busy".to_owned() }
+    Settle::Defer { due, reason: "451 busy".to_owned(), told: false }
 }
 
 pub fn fact(key: &str, value: Option<&'static str>) -> Fact {
@@ -135,7 +135,8 @@ macro_rules! conformance {
             commit_reopen_and_read, drafts_leave_nothing, ranges, leases_in_due_order, groups_and_limits,
             fencing, settles_whole_or_not_at_all, defers_and_reopens, release_changes_nothing, holds_and_releases,
             actions_during_an_attempt, deletes, admin_by_filter, ten_thousand_recipients, ready_and_changed,
-            ends_without_traces, large_content_streams, leases_aged_across_queues);
+            ends_without_traces, large_content_streams, leases_aged_across_queues, that_the_sender_was_told_is_durable,
+            keeps_what_is_asked_of_dsns);
         $crate::conformance!(@ $store, filters: each_term, a_filter_over_many, surveys_change_nothing);
         $crate::conformance!(@ $store, facts: facts_with_mail, values_and_expiry, scans);
     };

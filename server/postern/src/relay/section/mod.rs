@@ -6,7 +6,7 @@ mod pool;
 mod queue;
 mod zone;
 
-pub use dsn::{DsnSection, DsnSender};
+pub use dsn::{DsnSection, ZoneDsnSection};
 pub use plugin::{OnError, PluginSection};
 pub use pool::{DomainLimits, DomainSection, PoolAddressSection, PoolSection};
 pub use queue::{Engine, QueueSection};

@@ -1,10 +1,11 @@
 //! `[zone.NAME]`.
 
-use super::queue::QueueSection;
+use super::dsn::ZoneDsnSection;
+use super::queue::{LONGEST_SPAN, QueueSection};
 use crate::config::Secret;
 use postern_core::mail::valid_domain;
 use postern_core::schedule::RetrySchedule;
-use postern_core::zone::{Credentials, IpVersion, Pool, Rules, SmartHost, TlsMode, Zone};
+use postern_core::zone::{Credentials, DsnPolicy, IpVersion, Pool, Rules, SmartHost, TlsMode, Zone};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -12,8 +13,6 @@ use std::time::Duration;
 
 /// Mail gets at least this long.
 const SHORTEST_AGE: Duration = Duration::from_secs(1);
-/// No span is longer.
-const LONGEST_SPAN: Duration = Duration::from_secs(10 * 365 * 86_400);
 
 /// `[zone.NAME]`
 #[derive(Clone, Debug, Deserialize, Serialize, PartialEq)]
@@ -42,6 +41,13 @@ pub struct ZoneSection {
     /// Where all its mail is handed to, rather than to MX hosts.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub smart_host: Option<SmartHostSection>,
+    /// What differs from `[dsn]`.
+    #[serde(skip_serializing_if = "is_default")]
+    pub dsn: ZoneDsnSection,
+}
+
+fn is_default(dsn: &ZoneDsnSection) -> bool {
+    *dsn == ZoneDsnSection::default()
 }
 
 impl Default for ZoneSection {
@@ -58,6 +64,7 @@ impl Default for ZoneSection {
             sender_domains: Vec::new(),
             recipient_domains: Vec::new(),
             smart_host: None,
+            dsn: ZoneDsnSection::default(),
         }
     }
 }
@@ -152,11 +159,17 @@ impl From<Ip> for IpVersion {
 }
 
 impl ZoneSection {
-    /// Checks the values; None if the zone is not enabled.
+    /// Checks the values; None if the zone is not enabled. `dsn` is what `[dsn]` says.
     ///
     /// # Errors
     /// One line that begins with the key.
-    pub fn check(&self, name: &str, queue: &QueueSection, pools: &[Arc<Pool>]) -> Result<Option<Zone>, String> {
+    pub fn check(
+        &self,
+        name: &str,
+        queue: &QueueSection,
+        pools: &[Arc<Pool>],
+        dsn: &DsnPolicy,
+    ) -> Result<Option<Zone>, String> {
         if !self.enabled {
             return Ok(None);
         }
@@ -194,6 +207,7 @@ impl ZoneSection {
             pool: Arc::clone(pool),
             retry,
             max_age: queue.max_age.0,
+            dsn: self.dsn.check(name, dsn.clone())?,
             rules: self.rules(name)?,
         }))
     }

@@ -60,10 +60,10 @@ pub(super) async fn apply(handle: &Handle, filter: &Filter, action: Action) -> R
 }
 
 fn fate(selected: &Selected, action: Action) -> Fate {
-    let Selected { due, attempts, .. } = *selected;
+    let Selected { due, attempts, told, .. } = *selected;
     match action {
-        Action::Retry(at) | Action::Release(at) => Fate::Pending { due: at.0, attempts },
-        Action::Hold => Fate::Held { due, attempts },
+        Action::Retry(at) | Action::Release(at) => Fate::Pending { due: at.0, attempts, told },
+        Action::Hold => Fate::Held { due, attempts, told },
         Action::Delete => Fate::Done,
     }
 }

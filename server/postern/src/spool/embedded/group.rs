@@ -141,7 +141,7 @@ impl Group {
                 match planned.op.outcomes[change.outcome].1 {
                     // The attempt ended it before the operator could.
                     Settle::Done => tables.put_fact(&note, None)?,
-                    Settle::Defer { .. } | Settle::Release => self.dropped.extend(tables.note(&note)?),
+                    Settle::Defer { .. } | Settle::Told | Settle::Release => self.dropped.extend(tables.note(&note)?),
                 }
             }
             let Some((_, extent)) = self.messages.get_mut(&id) else { continue };
@@ -223,7 +223,7 @@ fn arrive(index: &mut Index, incoming: &mut Incoming) {
 fn reason(settle: &Settle) -> Option<&str> {
     match settle {
         Settle::Defer { reason, .. } => Some(reason),
-        Settle::Done | Settle::Release => None,
+        Settle::Done | Settle::Told | Settle::Release => None,
     }
 }
 

@@ -108,7 +108,7 @@ pub(super) fn standings(vault: &Vault, message: &StoredMessage, about: &mut impl
             about(format!("states of its recipients from {} on can't be read: {what}", Seq(number * PAGE + 1)));
         }
         for place in 0..PAGE.min(recipients - number * PAGE) {
-            let accepted = Fate::Pending { due: message.deliver_at.0, attempts: 0 };
+            let accepted = Fate::Pending { due: message.deliver_at.0, attempts: 0, told: false };
             let place_in_page = place as usize;
             let (fate, reason) = match &page {
                 Ok(page) => (Some(page.get(place_in_page).unwrap_or(accepted)), page.reason(place_in_page).to_owned()),
@@ -146,6 +146,6 @@ pub(super) fn state_name(fate: Option<Fate>) -> &'static str {
 pub(super) fn times(fate: Option<Fate>) -> Option<(u16, Timestamp)> {
     match fate? {
         Fate::Done => None,
-        Fate::Pending { due, attempts } | Fate::Held { due, attempts } => Some((attempts, Timestamp(due))),
+        Fate::Pending { due, attempts, .. } | Fate::Held { due, attempts, .. } => Some((attempts, Timestamp(due))),
     }
 }

@@ -39,6 +39,7 @@ mod reader;
 mod record;
 mod settle;
 mod shared;
+mod slot;
 mod space;
 mod states;
 mod store;
@@ -55,7 +56,7 @@ pub use inspect::{Counts, Damage, check};
 pub use open::OpenError;
 
 use crate::spool::{
-    Action, Filter, Health, LeaseToken, Leased, Listed, NewMessage, Reach, Ready, Settle, Settlement, Spool,
+    Action, Aged, Filter, Health, LeaseToken, Leased, Listed, NewMessage, Reach, Ready, Settle, Settlement, Spool,
     SpoolError, Stats,
 };
 use open::Opened;
@@ -271,13 +272,13 @@ impl Spool for Embedded {
 
     async fn lease_aged(
         &self,
-        accepted_before: Timestamp,
+        aged: Aged,
         now: Timestamp,
         messages: usize,
         _ttl: Duration,
     ) -> Result<Vec<Leased>, SpoolError> {
         self.shared().check()?;
-        let groups = self.shared().index().lease_aged(QueueId::floor(accepted_before), now.0, messages);
+        let groups = self.shared().index().lease_aged(&aged, now.0, messages);
         reader::leased(self.shared(), groups).await
     }
 

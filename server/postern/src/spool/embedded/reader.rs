@@ -115,7 +115,7 @@ fn shelve(shared: &Shared, id: u64, recipients: &[LeasedRecipient], why: &str) {
     for leased in recipients {
         let seq = leased.token.recipient.seq.0;
         if let Some(known) = index.settling(id, seq) {
-            index.apply(id, seq, Fate::Held { due: known.due, attempts: known.attempts }, false);
+            index.apply(id, seq, Fate::Held { due: known.due, attempts: known.attempts, told: known.told }, false);
         }
     }
 }
@@ -180,7 +180,7 @@ pub(super) async fn list(
             Some(Err(error)) => return Err(SpoolError::Corrupt(error.to_string())),
         };
         let (attempts, due, seq) = (u32::from(one.attempts), Timestamp(one.due), recipient(one.id, one.seq).seq);
-        listed.push(Listed { message, seq, state, attempts, due, reason });
+        listed.push(Listed { message, seq, state, attempts, due, reason, told: one.told });
     }
     Ok(listed)
 }
