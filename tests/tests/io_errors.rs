@@ -5,7 +5,7 @@
 //! restart would find it. So where there can be a disk of one's own, its power is cut in between: what was
 //! acknowledged without a sync would be gone.
 
-#![allow(clippy::unwrap_used, reason = "tests")]
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "tests")]
 
 use postern_tests::{Disk, HashSink, Ledger, Postern, Setup, not_run, soak, wait_for};
 use std::path::Path;
@@ -48,7 +48,13 @@ fn run(fault: &Fault, when: usize, disk: Option<&mut Disk>) -> usize {
     let runner = [&runner[..], &[format!("trace={calls}"), "-e".into(), inject.clone()]].concat();
     let data = disk.as_ref().map(|disk| disk.path().join(format!("{error}{when}-{}", fastrand::u32(..))));
     let config = "[queue]\nretry = ['1s']\n".into();
-    let mut server = Postern::prepare(sink.port, Setup { data, config, runner, ..Setup::default() });
+    let mut server = Postern::prepare(sink.port, Setup { data, config, ..Setup::default() });
+    if !when.is_multiple_of(4) {
+        // Else the store is made under the fault, too.
+        server.restart();
+        assert!(server.terminate().status.success());
+    }
+    server.setup.runner = runner;
     server.launch();
     if server.wait_ready().is_ok() {
         std::thread::scope(|scope| {

@@ -3,7 +3,7 @@
 //! times are printed; goals are 200 MiB and 5 s to restart with a million. What operators do to as many is in the
 //! spool's suite.
 
-#![allow(clippy::unwrap_used, reason = "tests")]
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "tests")]
 
 use postern_tests::{Client, Postern, free_port, process, soak};
 use std::io::{Read as _, Write as _};
@@ -68,7 +68,8 @@ fn queue_of(recipients: usize, each: usize) {
     assert_eq!(timed("first page", &mut figures, || first_page(&server)), 100);
     timed("stop", &mut figures, || assert!(server.terminate().status.success()));
     timed("restart", &mut figures, || server.restart());
-    figures.push_str(&format!(", RSS then {} MiB", mib(process::resident_kib(server.pid()))));
+    let (resident, ticks) = (process::resident_kib(server.pid()), process::cpu_ticks(server.pid()));
+    figures.push_str(&format!(" (CPU {:.2} s), RSS then {} MiB", ticks as f64 / 100.0, mib(resident)));
     assert_eq!(timed("first page", &mut figures, || first_page(&server)), 100);
     server.kill();
     timed("restart after SIGKILL", &mut figures, || server.restart());

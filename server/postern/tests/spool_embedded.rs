@@ -1,5 +1,5 @@
 //! The embedded engine against the suite for every engine, and what is its own: files, locks, damage, limits.
-#![allow(missing_docs, clippy::unwrap_used)]
+#![allow(missing_docs, clippy::unwrap_used, clippy::print_stdout)]
 
 mod spool_suite;
 
