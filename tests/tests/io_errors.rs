@@ -84,10 +84,11 @@ fn run(fault: &Fault, when: usize, disk: Option<&mut Disk>) -> usize {
 
 /// There was the error, and no sync or write of the store after it, by whichever thread.
 fn check_trace(log: &Path, pid: u32, error: &str) {
-    let ended = format!("{pid} +++ exited with");
-    let text = wait_for("the end of the trace", || {
-        std::fs::read_to_string(log).ok().filter(|text| text.lines().any(|line| line.starts_with(&ended)))
-    });
+    let pid = pid.to_string();
+    // Short ids are padded.
+    let is_end = |line: &str| line.split_whitespace().next() == Some(&pid) && line.contains(" +++ exited with");
+    let text =
+        wait_for("the end of the trace", || std::fs::read_to_string(log).ok().filter(|text| text.lines().any(is_end)));
     let mut lines = text.lines().skip_while(|line| !line.contains("(INJECTED)"));
     let failed = lines.next().unwrap_or_else(|| panic!("nothing was made to fail:\n{text}"));
     assert!(failed.contains(error), "{failed}");
