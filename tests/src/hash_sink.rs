@@ -50,7 +50,9 @@ impl HashSink {
     /// There is no port.
     #[must_use]
     pub fn start(refused: u32) -> Self {
-        Self::start_on(crate::free_port(), refused)
+        // Another process may take a port that was free a moment ago.
+        let listener = (0..100).find_map(|_| TcpListener::bind(("127.0.0.1", crate::free_port())).ok());
+        Self::serve(listener.expect("a free port"), refused)
     }
 
     /// As [`HashSink::start`], on a given port.
@@ -59,14 +61,20 @@ impl HashSink {
     /// The port is taken.
     #[must_use]
     pub fn start_on(port: u16, refused: u32) -> Self {
-        let listener = TcpListener::bind(("127.0.0.1", port)).expect("a free port");
+        Self::serve(TcpListener::bind(("127.0.0.1", port)).expect("a free port"), refused)
+    }
+
+    fn serve(listener: TcpListener, refused: u32) -> Self {
+        let port = listener.local_addr().expect("an address").port();
         let inner = Arc::new(Inner { refused: AtomicU32::new(refused), ..Inner::default() });
         let shared = Arc::clone(&inner);
         std::thread::spawn(move || {
-            while let Ok((stream, _)) = listener.accept() {
+            for stream in listener.incoming() {
                 if shared.stop.load(Ordering::Relaxed) {
                     break;
                 }
+                // A connection that was gone before it was accepted is no reason to end.
+                let Ok(stream) = stream else { continue };
                 let shared = Arc::clone(&shared);
                 // A connection that breaks is the other side's business.
                 std::thread::spawn(move || session(stream, &shared));

@@ -2,9 +2,9 @@
 //! restart, and nothing that was acknowledged is lost.
 //!
 //! The disk is a real one of 64 MiB, the clients don't give up, and what is kept free is far less than by default, so
-//! that the engine meets the real end of the disk if it can be met at all.
+//! that the engine meets the real end of the disk if it can be met at all. What becomes of it then is in `io_errors`.
 
-#![allow(clippy::unwrap_used, reason = "tests")]
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "tests")]
 
 use postern_tests::{Client, Disk, HashSink, Ledger, Made, Postern, Setup, free_port, not_run, wait_for};
 use std::sync::Arc;
@@ -86,6 +86,7 @@ fn a_full_disk_refuses_mail_until_there_is_room_again() {
     fills_and_recovers("16MiB");
 }
 
+/// The engine keeps as much as it needs for itself, whatever the config says.
 #[test]
 fn next_to_nothing_is_kept_free() {
     fills_and_recovers("1MiB");

@@ -89,6 +89,33 @@ pub async fn leases_in_due_order<S: Spool + Facts>(open: impl Fn() -> S) {
     assert_eq!(got(lease(&spool, "a.example", later(40)).await), [ids[1], ids[2], ids[0], ids[3]], "after a restart");
 }
 
+pub async fn due_order_across_deferrals<S: Spool + Facts>(open: impl Fn() -> S) {
+    let spool = open();
+    let mut ids = Vec::new();
+    for _ in 0..4 {
+        ids.push(commit(&spool, message(&["a.example", "a.example"]), &Bytes::new()).await);
+    }
+    // Deferred to other times than they came in, one of them with its recipients apart; one isn't tried at all.
+    for (leased, wait) in lease(&spool, "a.example", T0).await.iter().take(3).zip([30, 10, 20]) {
+        let mut outcome = settlement(leased, &defer(later(wait)));
+        if wait == 10 {
+            outcome.outcomes[1].1 = defer(later(40));
+        }
+        spool.settle(outcome).await.unwrap();
+    }
+    drop(spool);
+    let spool = open();
+    assert_eq!(spool.ready(later(9)).next_due, Some(later(10)));
+    let shape = |leased: &[Leased]| {
+        leased.iter().map(|l| (l.message.id, l.recipients[0].token.recipient.seq.0)).collect::<Vec<_>>()
+    };
+    let due = lease(&spool, "a.example", later(30)).await;
+    assert_eq!(shape(&due), [(ids[3], 1), (ids[1], 1), (ids[2], 1), (ids[0], 1)]);
+    assert_eq!(due.iter().map(|leased| leased.recipients.len()).collect::<Vec<_>>(), [2, 1, 2, 2]);
+    assert!(lease(&spool, "a.example", later(39)).await.is_empty());
+    assert_eq!(shape(&lease(&spool, "a.example", later(40)).await), [(ids[1], 2)]);
+}
+
 pub async fn groups_and_limits<S: Spool + Facts>(open: impl Fn() -> S) {
     let spool = open();
     let first = commit(&spool, message(&["a.example", "b.example", "a.example", "a.example"]), &Bytes::new()).await;

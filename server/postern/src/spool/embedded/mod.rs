@@ -81,8 +81,8 @@ const QUEUED_OPS: usize = 1024;
 pub struct Options {
     /// Number of this node, in every id that it makes.
     pub node: u16,
-    /// Octets that are kept free on the disk: no content is taken that would leave less. Where the system can't be
-    /// asked (not Unix) it limits nothing.
+    /// Octets that are kept free on the disk: no content is taken that would leave less. At least 16 MiB, or 0 for no
+    /// limit. Where the system can't be asked (not Unix) it limits nothing.
     pub min_free: u64,
     /// Asks the system how many octets the disk of a directory has left.
     pub free: fn(&Path) -> u64,

@@ -14,6 +14,7 @@ use super::index::{Arrival, Index};
 use super::overlay::{Overlay, Shown};
 use super::record::{self, Damaged};
 use super::shared::Shared;
+use super::space::LEAST_FREE;
 use super::states::{Fate, PAGE, Page};
 use super::store::{
     self, CHUNK, CONTENT, FACTS, FORMAT, LOOSE, MESSAGE, META, META_CEILING, META_FORMAT, STATE, Tables,
@@ -97,7 +98,10 @@ pub(super) fn lock_existing(dir: &Path) -> Result<Option<File>, OpenError> {
 }
 
 /// Opens or creates the store in `dir`.
-pub(super) fn open(dir: &Path, options: Options) -> Result<Opened, OpenError> {
+pub(super) fn open(dir: &Path, mut options: Options) -> Result<Opened, OpenError> {
+    if options.min_free > 0 {
+        options.min_free = options.min_free.max(LEAST_FREE);
+    }
     at(dir, make_dir(dir))?;
     let lock_path = dir.join(LOCK);
     let lock = at(&lock_path, private().create(true).truncate(false).open(&lock_path))?;

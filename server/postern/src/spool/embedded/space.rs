@@ -25,6 +25,8 @@ const AGE: Duration = Duration::from_secs(1);
 const AGE_NEAR: Duration = Duration::from_millis(20);
 /// Octets of the file that are not taken for room: pages that were freed, and must not be used yet.
 const SLACK: u64 = 8 * 1024 * 1024;
+/// Least that is kept free, if anything is: a transaction and what it copies must fit.
+pub(super) const LEAST_FREE: u64 = 16 * 1024 * 1024;
 /// The writer counts at most this often, …
 const COUNT_EVERY: Duration = Duration::from_secs(1);
 /// … and spends one part in so many of its time on it.
