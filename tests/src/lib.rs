@@ -6,8 +6,10 @@
 #![allow(clippy::print_stderr, reason = "what a failed test's server said belongs beside the failure")]
 
 mod client;
+mod counting_sink;
 mod daemon;
 mod disk;
+mod dnsmasq;
 mod exim;
 mod hash_sink;
 mod hostile;
@@ -22,8 +24,10 @@ mod sink;
 mod tap;
 
 pub use client::{Client, Reply};
+pub use counting_sink::CountingSink;
 pub use daemon::{Daemon, descriptors, is_root, memory_kib};
 pub use disk::Disk;
+pub use dnsmasq::Dnsmasq;
 pub use exim::Exim;
 pub use hash_sink::{Arrived, HashSink, ID, Sum};
 pub use hostile::{ALWAYS, Act, HostileSink, STAGES, Stage, Taken};

@@ -3,43 +3,12 @@
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
-use postern_tests::{AioSink, Client, Postern, free_port, wait_for};
-use std::net::{TcpStream, UdpSocket};
-use std::process::{Child, Command, Stdio};
+use postern_tests::{AioSink, Client, Dnsmasq, Postern, free_port, wait_for};
+use std::net::UdpSocket;
 use std::thread::JoinHandle;
 
 const CONTENT: &str = "From: ann@example.com\r\nSubject: by MX\r\n\r\nbody\r\n";
 const ALLOW: &str = "allow_private = true";
-
-/// dnsmasq that knows what its options say, and that nothing else is in `test`.
-struct Dnsmasq {
-    child: Child,
-    port: u16,
-}
-
-impl Dnsmasq {
-    fn start(options: &[&str]) -> Self {
-        let port = free_port();
-        let child = Command::new("/usr/sbin/dnsmasq")
-            .args(["--no-daemon", "--conf-file=/dev/null", "--no-resolv", "--no-hosts", "--user=", "--pid-file="])
-            .args(["--listen-address=127.0.0.1", "--bind-interfaces", "--local-ttl=300", "--local=/test/"])
-            .arg(format!("--port={port}"))
-            .args(options)
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("dnsmasq; `make test` installs it");
-        let server = Self { child, port };
-        wait_for("dnsmasq to listen", || TcpStream::connect(("127.0.0.1", port)).ok());
-        server
-    }
-}
-
-impl Drop for Dnsmasq {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
 
 /// A DNS server that answers each query with SERVFAIL.
 struct Broken {

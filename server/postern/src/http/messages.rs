@@ -31,6 +31,10 @@ pub struct MessageView {
     pub body: String,
     /// Was SMTPUTF8 asked for?
     pub smtputf8: bool,
+    /// MAIL's RET (RFC 3461).
+    pub ret: Option<String>,
+    /// MAIL's ENVID (RFC 3461), decoded.
+    pub envid: Option<String>,
     /// Octets of the content.
     pub size: u64,
     /// Octets of its header block.
@@ -87,6 +91,8 @@ pub async fn show<S: Spool>(
         }
         .to_owned(),
         smtputf8: message.envelope.smtputf8,
+        ret: message.envelope.ret.map(|ret| ret.as_str().to_owned()),
+        envid: message.envelope.envid.as_ref().map(|envid| envid.as_str().to_owned()),
         size: message.len,
         header_size: message.header_len,
         accepted: message.accepted.to_string(),

@@ -13,7 +13,7 @@ use super::states::Fate;
 use super::store::{BODY, CHUNK};
 use super::vault::{Row, Vault};
 use crate::spool::StoredMessage;
-use postern_core::mail::{BodyType, QueueId};
+use postern_core::mail::{BodyType, EnvelopeId, OriginalRecipient, QueueId, Ret};
 use serde::Serialize;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufWriter, Write as _};
@@ -56,6 +56,9 @@ struct MessageFile<'a> {
     sender: &'a str,
     body: &'static str,
     smtputf8: bool,
+    /// RFC 3461: MAIL's RET and ENVID as they are written there.
+    ret: Option<&'static str>,
+    envid: Option<String>,
     accepted: String,
     deliver_at: String,
     session: &'a str,
@@ -73,6 +76,9 @@ struct MessageFile<'a> {
 struct RecipientEntry<'a> {
     seq: String,
     recipient: &'a str,
+    /// RFC 3461: RCPT's NOTIFY, and ORCPT as it is written there.
+    notify: Option<String>,
+    orcpt: Option<String>,
     /// `pending`, `held`, `done`, or `unknown` if it can't be read.
     state: &'static str,
     zone: &'a str,
@@ -154,9 +160,12 @@ fn save(
 fn description<'a>(message: &'a StoredMessage, standings: &'a [Standing], damage: &'a [String]) -> MessageFile<'a> {
     let recipient = |(at, standing): (usize, &'a Standing)| {
         let times = inspect::times(standing.fate);
+        let recipient = &message.envelope.recipients[at];
         RecipientEntry {
             seq: standing.seq.to_string(),
-            recipient: message.envelope.recipients[at].address.as_str(),
+            recipient: recipient.address.as_str(),
+            notify: recipient.notify.map(|notify| notify.to_string()),
+            orcpt: recipient.orcpt.as_ref().map(OriginalRecipient::to_parameter),
             state: inspect::state_name(standing.fate),
             zone: &message.queues[at].zone,
             destination: &message.queues[at].destination,
@@ -173,6 +182,8 @@ fn description<'a>(message: &'a StoredMessage, standings: &'a [Standing], damage
             BodyType::EightBit => "8BITMIME",
         },
         smtputf8: message.envelope.smtputf8,
+        ret: message.envelope.ret.map(Ret::as_str),
+        envid: message.envelope.envid.as_ref().map(EnvelopeId::to_parameter),
         accepted: message.accepted.to_string(),
         deliver_at: message.deliver_at.to_string(),
         session: &message.origin.session,

@@ -1,0 +1,155 @@
+//! A next hop that counts: how many sessions there are at once, in all and for each recipient domain, and in which order
+//! the domains' mail comes.
+
+use std::collections::HashMap;
+use std::io::{BufRead as _, BufReader, Result, Write as _};
+use std::net::{TcpListener, TcpStream};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Condvar, Mutex};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+/// How long each message takes it, so that others have the time to come.
+const WORK: Duration = Duration::from_millis(5);
+
+/// The sink. It takes everything.
+pub struct CountingSink {
+    /// Where it listens.
+    pub port: u16,
+    shared: Arc<Shared>,
+    accepting: Option<JoinHandle<()>>,
+}
+
+#[derive(Default)]
+struct Shared {
+    counts: Mutex<Counts>,
+    open: Mutex<bool>,
+    opened: Condvar,
+    stop: AtomicBool,
+}
+
+#[derive(Default)]
+struct Counts {
+    sessions: usize,
+    most: usize,
+    /// Sessions that have had mail for a domain, now and at most.
+    by_domain: HashMap<String, (usize, usize)>,
+    arrived: Vec<String>,
+}
+
+impl CountingSink {
+    /// Starts it; it greets, and answers no DATA before [`CountingSink::open`].
+    ///
+    /// # Panics
+    /// There is no port.
+    #[must_use]
+    pub fn start() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let port = listener.local_addr().expect("a port").port();
+        let shared = Arc::new(Shared::default());
+        let of_thread = Arc::clone(&shared);
+        let accepting = std::thread::spawn(move || {
+            while let Ok((stream, _)) = listener.accept() {
+                if of_thread.stop.load(Ordering::SeqCst) {
+                    break;
+                }
+                let shared = Arc::clone(&of_thread);
+                std::thread::spawn(move || shared.session(stream));
+            }
+        });
+        Self { port, shared, accepting: Some(accepting) }
+    }
+
+    /// From now on it takes mail.
+    pub fn open(&self) {
+        *lock(&self.shared.open) = true;
+        self.shared.opened.notify_all();
+    }
+
+    /// Most sessions that there were at once.
+    #[must_use]
+    pub fn most(&self) -> usize {
+        lock(&self.shared.counts).most
+    }
+
+    /// Most sessions at once that had had mail for this domain.
+    #[must_use]
+    pub fn most_for(&self, domain: &str) -> usize {
+        lock(&self.shared.counts).by_domain.get(domain).map_or(0, |(_, most)| *most)
+    }
+
+    /// The domains of the messages that it took, in their order.
+    #[must_use]
+    pub fn arrived(&self) -> Vec<String> {
+        lock(&self.shared.counts).arrived.clone()
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
+impl Shared {
+    fn session(&self, stream: TcpStream) {
+        {
+            let mut counts = lock(&self.counts);
+            counts.sessions += 1;
+            counts.most = counts.most.max(counts.sessions);
+        }
+        let mut domains = Vec::new();
+        // A peer that leaves is as good as one that says QUIT.
+        let _ = self.talk(stream, &mut domains);
+        let mut counts = lock(&self.counts);
+        counts.sessions -= 1;
+        for domain in domains {
+            if let Some((now, _)) = counts.by_domain.get_mut(&domain) {
+                *now -= 1;
+            }
+        }
+    }
+
+    fn talk(&self, stream: TcpStream, domains: &mut Vec<String>) -> Result<()> {
+        let mut out = stream.try_clone()?;
+        let mut lines = BufReader::new(stream).lines();
+        out.write_all(b"220 sink\r\n")?;
+        let mut current = String::new();
+        while let Some(line) = lines.next() {
+            let line = line?.to_ascii_lowercase();
+            let reply = match line.get(..4) {
+                Some("rcpt") => {
+                    let domain = line.split_once('@').and_then(|(_, rest)| rest.split_once('>')).map_or("", |(d, _)| d);
+                    current = domain.to_owned();
+                    if !domains.contains(&current) {
+                        domains.push(current.clone());
+                        let mut counts = lock(&self.counts);
+                        let (now, most) = counts.by_domain.entry(current.clone()).or_default();
+                        (*now, *most) = (*now + 1, (*most).max(*now + 1));
+                    }
+                    "250 ok\r\n"
+                }
+                Some("data") => {
+                    drop(self.opened.wait_while(lock(&self.open), |open| !*open));
+                    out.write_all(b"354 go\r\n")?;
+                    while lines.next().is_some_and(|line| line.is_ok_and(|line| line != ".")) {}
+                    std::thread::sleep(WORK);
+                    lock(&self.counts).arrived.push(current.clone());
+                    "250 taken\r\n"
+                }
+                Some("quit") => return out.write_all(b"221 bye\r\n"),
+                _ => "250 ok\r\n",
+            };
+            out.write_all(reply.as_bytes())?;
+        }
+        Ok(())
+    }
+}
+
+impl Drop for CountingSink {
+    fn drop(&mut self) {
+        self.open();
+        self.shared.stop.store(true, Ordering::SeqCst);
+        // Wakes the accept.
+        let _ = TcpStream::connect(("127.0.0.1", self.port));
+        let _ = self.accepting.take().map(JoinHandle::join);
+    }
+}
