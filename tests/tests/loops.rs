@@ -4,7 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 #![allow(clippy::print_stderr, reason = "the figures belong into the test's output")]
 
-use postern_tests::{AioSink, Client, HostileSink, Postern, free_port, wait_for};
+use postern_tests::{AioSink, Client, HostileSink, Postern, Tap, check, free_port, wait_for};
 
 const CONTENT: &str = "From: Ann <ann@sender.example>\r\nSubject: round and round\r\n\r\nbody\r\n";
 
@@ -13,7 +13,7 @@ fn pair() -> [Postern; 2] {
     let port = free_port();
     let one = Postern::start(port, "");
     let listener = format!("[listener.loop]\naddress = '127.0.0.1:{port}'");
-    // Of another name: a next hop of our own name is taken for ourselves.
+    // Of another name: by MX, a next hop of our own name would be taken for ourselves.
     let two = Postern::start_named("two.example.com", one.port, "", "", &listener);
     [one, two]
 }
@@ -45,16 +45,21 @@ fn a_loop_of_two_servers_ends_with_one_dsn() {
 }
 
 #[test]
-fn a_server_does_not_deliver_to_itself() {
+fn a_server_is_not_its_own_smart_host_for_long() {
     let port = free_port();
-    let server = Postern::start(port, &format!("[listener.loop]\naddress = '127.0.0.1:{port}'"));
+    let listener = format!("[listener.loop]\naddress = '127.0.0.1:{port}'\n");
+    let zone = format!("[zone.default]\nsmart_host = {{ host = '127.0.0.1', port = {port} }}\n");
+    let (fine, text) = check(&format!("{listener}{zone}"));
+    assert!(!fine && text.contains("own listener"), "{text}");
+    // Where something between hides it, the hop limit ends the message, and the DSN that goes the same way.
+    let tap = Tap::start(port);
+    let server = Postern::start(tap.port, &listener);
     let mut client = Client::hello(server.port).unwrap();
     assert_eq!(client.mail("ann@sender.example", &["bob@d.example"], CONTENT).unwrap().code, 250);
-    // The message, and the DSN that would have gone the same way.
     let rejected = server.wait_log(" REJECTED ", 2);
     server.wait_empty();
-    assert!(rejected.iter().all(|line| line.contains("status=5.4.6")), "{rejected:?}");
-    assert_eq!(server.log_lines(" QUEUED ").len(), 2, "it took nothing from itself");
+    assert!(rejected.len() == 2 && rejected.iter().all(|line| line.contains("status=5.4.6")), "{rejected:?}");
+    assert_eq!(server.log_lines(" dsn_for=").len(), 1);
 }
 
 #[test]
