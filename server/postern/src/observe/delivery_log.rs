@@ -6,6 +6,7 @@
 use postern_core::hook::Change;
 use postern_core::mail::{QueueId, Reason, RecipientId, Reply, ReversePath};
 use std::fmt;
+use std::net::IpAddr;
 use tracing::{info, warn};
 
 /// A message is in the queue, durably.
@@ -62,18 +63,20 @@ pub struct About<'a> {
     pub next_hop: &'a str,
 }
 
-/// The next hop took the message for a recipient.
-pub fn accepted(about: &About<'_>, reply: &Reply) {
+/// The next hop took the message for a recipient, over a connection from `source`; `tls` is None if that was in clear.
+pub fn accepted(about: &About<'_>, reply: &Reply, source: Option<IpAddr>, tls: Option<&dyn fmt::Display>) {
     let About { id, session, to, from, next_hop } = about;
     let reply = reply.to_string();
-    info!(%id, session, from = from.as_str(), to, mx = next_hop, reply = reply.as_str(), "ACCEPTED");
+    let source = source.map(|source| source.to_string());
+    let tls = tls.map_or_else(|| "no".to_owned(), ToString::to_string);
+    info!(%id, session, from = from.as_str(), to, mx = next_hop, source, tls = tls.as_str(), reply = reply.as_str(), "ACCEPTED");
 }
 
 /// A recipient waits for another attempt.
 pub fn deferred(about: &About<'_>, reason: &Reason, attempts: u32, due: impl fmt::Display) {
     let About { id, session, to, from, next_hop } = about;
-    let why = describe(reason);
-    info!(%id, session, from = from.as_str(), to, mx = next_hop, attempts, until = %due, reason = why.as_str(), "DEFERRED");
+    let (why, status) = (describe(reason), reason.status);
+    info!(%id, session, from = from.as_str(), to, mx = next_hop, %status, attempts, until = %due, reason = why.as_str(), "DEFERRED");
 }
 
 /// A recipient failed for good: the next hop said so, or it was tried for too long (`expired`).
@@ -145,7 +148,7 @@ mod tests {
             from: &ReversePath::Null,
             next_hop: "h[192.0.2.1]:25",
         };
-        accepted(&about, &Reply::new(250, EnhancedCode(2, 0, 0), reply));
+        accepted(&about, &Reply::new(250, EnhancedCode(2, 0, 0), reply), None, None);
     }
 
     #[test]
@@ -155,7 +158,7 @@ mod tests {
         assert_eq!(
             event,
             "ACCEPTED id=000000000000000001.001 session=\"s\" from=\"\" to=\"b@c.example\" mx=\"h[192.0.2.1]:25\" \
-             reply=\"250 2.0.0 ok\\r FORGED id=2 \\u{1b}[1m\\u{202e}\u{f5}\"\n"
+             tls=\"no\" reply=\"250 2.0.0 ok\\r FORGED id=2 \\u{1b}[1m\\u{202e}\u{f5}\"\n"
         );
     }
 

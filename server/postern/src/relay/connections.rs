@@ -149,6 +149,11 @@ impl<C> Connections<C> {
         put(&mut self.parked(), &queue.destination, held, slot);
     }
 
+    /// Takes out a connection to `destination`, if one is parked.
+    pub fn take_parked(&self, destination: &str) -> Option<(C, Slot)> {
+        take(&mut self.parked(), destination, |_| true).map(|one| (one.held.connection, one.slot))
+    }
+
     /// Takes out the connections that were parked before `now` less [`IDLE`]; all if `now` is None.
     pub fn take_idle(&self, now: Option<Instant>) -> Vec<(C, Slot)> {
         let mut gone = Vec::new();
@@ -194,7 +199,7 @@ fn put<C>(parked: &mut HashMap<Arc<str>, Vec<Parked<C>>>, destination: &Arc<str>
 /// The last one parked that fits.
 fn take<C>(
     parked: &mut HashMap<Arc<str>, Vec<Parked<C>>>,
-    destination: &Arc<str>,
+    destination: &str,
     fits: impl Fn(&Parked<C>) -> bool,
 ) -> Option<Parked<C>> {
     let list = parked.get_mut(destination)?;
@@ -235,7 +240,7 @@ mod tests {
     fn a_parked_connection_keeps_its_slot_until_another_queue_needs_it() {
         let zone = Connections::new(2);
         let (a, b, c) = (queue("a"), queue("b"), queue("c"));
-        let crew = Crew::new();
+        let crew = Arc::<Crew>::default();
         let first = zone.acquire(&a, &crew, &ANY).unwrap();
         let second = zone.acquire(&b, &crew, &ANY).unwrap();
         assert_eq!(zone.acquire(&c, &crew, &ANY).unwrap_err(), Full::Zone);
@@ -253,7 +258,7 @@ mod tests {
     #[test]
     fn limits_of_queue_and_domain() {
         let (zone, other_zone) = (Connections::<u32>::new(10), Connections::<u32>::new(10));
-        let (crew, other_crew) = (Crew::new(), Crew::new());
+        let (crew, other_crew) = (Arc::<Crew>::default(), Arc::<Crew>::default());
         let limits = Limits { queue: 2, domain: None };
         let slots: Vec<_> = (0..2).map(|_| zone.acquire(&queue("a"), &crew, &limits).unwrap()).collect();
         assert_eq!(zone.acquire(&queue("a"), &crew, &limits).unwrap_err(), Full::Destination);
@@ -269,7 +274,7 @@ mod tests {
     #[test]
     fn connections_are_exchanged_by_source() {
         let zone = Connections::new(2);
-        let (a, crew) = (queue("a"), Crew::new());
+        let (a, crew) = (queue("a"), Arc::<Crew>::default());
         let (one, two): (IpAddr, IpAddr) = ("192.0.2.1".parse().unwrap(), "192.0.2.2".parse().unwrap());
         let first = zone.acquire(&a, &crew, &ANY).unwrap();
         let now = zone.exchange(&a, &crew, &ANY, (held(1, "192.0.2.1"), first.slot), two);
@@ -283,7 +288,7 @@ mod tests {
     #[test]
     fn idle_connections_end() {
         let zone = Connections::new(1);
-        let (a, crew) = (queue("a"), Crew::new());
+        let (a, crew) = (queue("a"), Arc::<Crew>::default());
         let slot = zone.acquire(&a, &crew, &ANY).unwrap().slot;
         zone.park(&a, held(1, "0.0.0.0"), slot);
         assert!(zone.take_idle(Some(Instant::now())).is_empty());

@@ -1,6 +1,6 @@
 //! The workers of one queue: how many there are, how many connections they have, and whether the next hop rests.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 /// First and longest rest of a next hop that can't be reached.
@@ -19,6 +19,8 @@ struct State {
     starting: usize,
     /// Open connections, parked ones included.
     open: usize,
+    /// Where it stands among the queues that wait for a connection; the lowest comes first.
+    turn: u64,
     rest: Option<Rest>,
 }
 
@@ -30,11 +32,6 @@ struct Rest {
 }
 
 impl Crew {
-    /// Nobody works yet.
-    pub fn new() -> Arc<Self> {
-        Arc::default()
-    }
-
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -44,6 +41,16 @@ impl Crew {
         let state = self.state();
         let most = if state.rest.is_some() { 1_usize.saturating_sub(state.workers) } else { usize::MAX };
         due.saturating_sub(state.starting).min(most)
+    }
+
+    /// Goes behind all that have a lower turn.
+    pub fn set_turn(&self, turn: u64) {
+        self.state().turn = turn;
+    }
+
+    /// Its place among the queues that wait; see [`Crew::set_turn`].
+    pub fn turn(&self) -> u64 {
+        self.state().turn
     }
 
     /// How many work.
@@ -114,7 +121,7 @@ mod tests {
 
     #[test]
     fn wants_a_worker_for_each_that_is_due_and_not_one_twice() {
-        let crew = Crew::new();
+        let crew = Crew::default();
         assert_eq!(crew.wanted(3), 3);
         crew.join();
         assert_eq!(crew.wanted(3), 2, "one is on its way");
@@ -126,7 +133,7 @@ mod tests {
 
     #[test]
     fn after_a_rest_one_goes_ahead() {
-        let crew = Crew::new();
+        let crew = Crew::default();
         crew.join();
         crew.begun();
         crew.rest();
@@ -140,7 +147,7 @@ mod tests {
 
     #[test]
     fn counts_connections() {
-        let crew = Crew::new();
+        let crew = Crew::default();
         assert!(crew.open(1) && !crew.open(1) && !crew.is_idle());
         crew.closed();
         assert!(crew.is_idle());

@@ -20,6 +20,7 @@ use postern_core::smtp::client::TimeLimits;
 use postern_core::time::Timestamp;
 use postern_core::zone::Zone;
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::sync::{Notify, Semaphore, watch};
@@ -53,6 +54,8 @@ pub struct Dispatch<S: Spool> {
     connections: HashMap<Arc<str>, Arc<Connections<Connection>>>,
     /// Connections that all zones together may have to a recipient domain.
     domains: HashMap<Arc<str>, Arc<Semaphore>>,
+    /// The last [turn](Crew::set_turn) that was given.
+    turns: AtomicU64,
 }
 
 /// A queue with mail that nobody works on yet.
@@ -86,8 +89,12 @@ impl<S: Spool> Dispatch<S> {
             Some((Arc::from(limits.domain.as_str()), Arc::new(Semaphore::new(most))))
         });
         let domains = domains.collect();
-        let (look_again, crews) = (Notify::new(), Mutex::default());
-        Self { spool, zones, routes, settler, options, clock, look_again, crews, connections, domains }
+        let (look_again, crews, turns) = (Notify::new(), Mutex::default(), AtomicU64::new(0));
+        Self { spool, zones, routes, settler, options, clock, look_again, crews, connections, domains, turns }
+    }
+
+    fn next_turn(&self) -> u64 {
+        self.turns.fetch_add(1, Ordering::Relaxed)
     }
 
     fn crews(&self) -> MutexGuard<'_, HashMap<QueueKey, Arc<Crew>>> {
@@ -142,7 +149,11 @@ impl<S: Spool> Dispatch<S> {
         let mut candidates = Vec::with_capacity(queues.len());
         for (queue, due) in queues {
             let Some(zone) = self.zones.policy(&queue.zone) else { continue };
-            let crew = crews.entry(queue.clone()).or_insert_with(Crew::new);
+            let crew = crews.entry(queue.clone()).or_insert_with(|| {
+                let crew = Crew::default();
+                crew.set_turn(self.next_turn());
+                Arc::new(crew)
+            });
             if let Some(left) = crew.resting() {
                 pause = pause.min(left);
                 continue;
@@ -152,6 +163,8 @@ impl<S: Spool> Dispatch<S> {
                 candidates.push(Candidate { zone: Arc::clone(zone), crew: Arc::clone(crew), wanted, queue });
             }
         }
+        // In turn: a queue that has just had a connection comes after those that had none since.
+        candidates.sort_by_cached_key(|candidate| (candidate.crew.workers() > 0, candidate.crew.turn()));
         let mut waiting: HashMap<Arc<str>, usize> = HashMap::new();
         for candidate in candidates.iter_mut().filter(|candidate| candidate.crew.workers() == 0) {
             match self.hire(candidate, workers, stop) {
@@ -186,7 +199,13 @@ impl<S: Spool> Dispatch<S> {
         // Every zone of `zones` has its connections.
         let connections = self.connections.get(&zone.name).ok_or(Full::Zone)?;
         let limits = self.limits(zone, &queue.destination);
-        let granted = connections.acquire(queue, crew, &limits)?;
+        let granted = match connections.acquire(queue, crew, &limits) {
+            Err(Full::Destination) if limits.domain.is_some() && self.make_room(&queue.destination, workers) => {
+                connections.acquire(queue, crew, &limits)
+            }
+            granted => granted,
+        }?;
+        crew.set_turn(self.next_turn());
         let worker = Worker::new(self, candidate_parts(candidate), connections, limits, granted.slot, granted.held);
         workers.spawn(worker.run(granted.evicted, stop.clone()));
         Ok(())
@@ -204,12 +223,25 @@ impl<S: Spool> Dispatch<S> {
         }
     }
 
+    /// Closes a connection that is parked for the domain in any zone, for the domain's limit holds over all of them.
+    fn make_room(&self, domain: &str, workers: &mut JoinSet<()>) -> bool {
+        let parked = self.connections.values().find_map(|connections| connections.take_parked(domain));
+        let found = parked.is_some();
+        if let Some((connection, slot)) = parked {
+            drop(slot);
+            workers.spawn(connection.quit());
+        }
+        found
+    }
+
     /// Says farewell to connections that have been parked for too long; to all if `now` is None.
-    fn close_idle(&self, now: Option<Instant>, workers: &mut JoinSet<()>) {
+    fn close_idle(self: &Arc<Self>, now: Option<Instant>, workers: &mut JoinSet<()>) {
         for (connection, slot) in self.connections.values().flat_map(|connections| connections.take_idle(now)) {
+            let dispatch = Arc::clone(self);
             workers.spawn(async move {
                 connection.quit().await;
                 drop(slot);
+                dispatch.look_again.notify_one();
             });
         }
     }

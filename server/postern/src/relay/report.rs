@@ -10,7 +10,7 @@ use postern_core::message::dsn::{self, Action, Reported};
 use postern_core::message::{ContentSource, HeaderBlock};
 use postern_core::route::QueueKey;
 use postern_core::time::Timestamp;
-use postern_core::zone::Zone;
+use postern_core::zone::{self, Zone};
 use tracing::warn;
 
 /// At most this much of a message's header is looked at for a DSN, in octets.
@@ -91,10 +91,13 @@ impl<S: Spool> Reporter<'_, S> {
         Ok((sealed, new))
     }
 
-    /// Where a DSN goes: the zone of the message that it is about, or `default` if the config no longer has that.
+    /// Where a DSN goes: the zone that claims its recipient, else that of the message that it is about, or `default` if
+    /// the config no longer has that.
     fn queue_for(&self, return_to: &Address, zone: &str) -> Option<QueueKey> {
         let recipient = Recipient::new(return_to.clone());
-        self.zones.route(&recipient, Some(zone)).or_else(|| self.zones.route(&recipient, Some(DEFAULT_ZONE)))
+        let claimed = zone::by_recipient(self.zones.all(), &recipient).map(|zone| &**zone);
+        let zones = claimed.into_iter().chain([zone, DEFAULT_ZONE]);
+        zones.into_iter().find_map(|zone| self.zones.route(&recipient, Some(zone)))
     }
 
     /// The first `len` octets of a message.

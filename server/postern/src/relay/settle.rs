@@ -17,6 +17,7 @@ use postern_core::mail::{Outcome, Reason, Recipient, RecipientId, Reply};
 use postern_core::message::dsn::{Action, Reported};
 use postern_core::time::Timestamp;
 use postern_core::zone::Zone;
+use std::fmt;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
@@ -86,7 +87,7 @@ impl<S: Spool> Settler<S> {
         attempt: &Attempt,
         now: Timestamp,
     ) {
-        let concluded = AssertUnwindSafe(self.conclude(zone, leased, decided, &attempt.remote, now)).catch_unwind();
+        let concluded = AssertUnwindSafe(self.conclude(zone, leased, decided, attempt, now)).catch_unwind();
         match concluded.await {
             Ok(Ok(())) => return,
             Ok(Err(error)) => delivery_log::unsettled(leased.message.id, error),
@@ -110,10 +111,10 @@ impl<S: Spool> Settler<S> {
         zone: &Zone,
         leased: &Leased,
         mut decided: Vec<Decided<'_>>,
-        next_hop: &str,
+        attempt: &Attempt,
         now: Timestamp,
     ) -> Result<(), SpoolError> {
-        let dsn = match self.dsn(zone, &leased.message, &decided, next_hop, now).await {
+        let dsn = match self.dsn(zone, &leased.message, &decided, &attempt.remote, now).await {
             Ok(Some(dsn)) => Some(dsn),
             Ok(None) => {
                 decided.iter_mut().for_each(|d| d.tell = false);
@@ -133,7 +134,7 @@ impl<S: Spool> Settler<S> {
             facts: Vec::new(),
         };
         self.spool.settle(settlement).await?;
-        log(leased, &decided, next_hop);
+        log(leased, &decided, attempt);
         if let Some(queued) = queued {
             queued.log(Some(leased.message.id));
         }
@@ -255,7 +256,7 @@ fn is_late(zone: &Zone, leased: &Leased, leased_recipient: &LeasedRecipient, now
         && zone.dsn.delay_notice.is_some_and(|after| message.expires(after) <= now)
 }
 
-fn log(leased: &Leased, decided: &[Decided<'_>], next_hop: &str) {
+fn log(leased: &Leased, decided: &[Decided<'_>], attempt: &Attempt) {
     let message = &leased.message;
     for d in decided {
         let about = About {
@@ -263,10 +264,13 @@ fn log(leased: &Leased, decided: &[Decided<'_>], next_hop: &str) {
             session: &message.origin.session,
             to: d.recipient.address.as_str(),
             from: &message.envelope.reverse_path,
-            next_hop,
+            next_hop: &attempt.remote,
         };
         match &d.fate {
-            Fate::Delivered(reply) => delivery_log::accepted(&about, reply),
+            Fate::Delivered(reply) => {
+                let tls = attempt.tls.as_ref().map(|tls| tls as &dyn fmt::Display);
+                delivery_log::accepted(&about, reply, attempt.source, tls);
+            }
             Fate::Deferred(reason, due) => delivery_log::deferred(&about, reason, d.attempts, due),
             Fate::Failed { reason, expired } => delivery_log::rejected(&about, reason, *expired, d.tell),
             Fate::Waits(_) | Fate::Untouched => {}

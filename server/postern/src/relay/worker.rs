@@ -74,7 +74,12 @@ impl<S: Spool> Worker<S> {
             let Some(leased) = leased else { return };
             self.deliver(&leased).await;
             done += 1;
-            if (done >= TURN || self.crew.workers() > 1) && self.connections.is_wanted() {
+            let had_its_turn = done >= TURN;
+            // Who waits for a domain's connections may be in another zone.
+            if had_its_turn && self.limits.domain.is_some() {
+                return;
+            }
+            if (had_its_turn || self.crew.workers() > 1) && self.connections.is_wanted() {
                 return;
             }
         }
