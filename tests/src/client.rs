@@ -25,7 +25,18 @@ impl Client {
     /// # Errors
     /// Nobody listens.
     pub fn connect(port: u16) -> Result<Self> {
-        let stream = TcpStream::connect(("127.0.0.1", port))?;
+        Self::on(TcpStream::connect(("127.0.0.1", port))?)
+    }
+
+    /// As [`Client::connect`], and gives up after `limit`.
+    ///
+    /// # Errors
+    /// Nobody listens, or nobody answers in time.
+    pub fn connect_within(port: u16, limit: Duration) -> Result<Self> {
+        Self::on(TcpStream::connect_timeout(&([127, 0, 0, 1], port).into(), limit)?)
+    }
+
+    fn on(stream: TcpStream) -> Result<Self> {
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(Duration::from_secs(60)))?;
         Ok(Self { stream: BufReader::new(stream) })
@@ -40,6 +51,14 @@ impl Client {
         client.expect(2)?;
         client.command("EHLO client.example", 2)?;
         Ok(client)
+    }
+
+    /// How long a reply may take.
+    ///
+    /// # Errors
+    /// The connection is gone.
+    pub fn patience(&self, limit: Duration) -> Result<()> {
+        self.stream.get_ref().set_read_timeout(Some(limit))
     }
 
     /// Sends octets as they are.
@@ -117,6 +136,33 @@ impl Client {
     /// The connection ends, or MAIL, RCPT or DATA is refused.
     pub fn mail(&mut self, from: &str, to: &[&str], content: &str) -> Result<Reply> {
         self.open(from, to)?;
+        self.send(format!("{content}.\r\n").as_bytes())?;
+        self.reply()
+    }
+
+    /// The port that it has connected from.
+    ///
+    /// # Errors
+    /// The system does not know.
+    pub fn local_port(&self) -> Result<u16> {
+        Ok(self.stream.get_ref().local_addr()?.port())
+    }
+
+    /// As [`Client::mail`], with all commands sent at once.
+    ///
+    /// # Errors
+    /// As [`Client::mail`].
+    pub fn mail_at_once(&mut self, from: &str, to: &[&str], content: &str) -> Result<Reply> {
+        let mut commands = format!("MAIL FROM:<{from}>\r\n");
+        for to in to {
+            commands.push_str(&format!("RCPT TO:<{to}>\r\n"));
+        }
+        commands.push_str("DATA\r\n");
+        self.send(commands.as_bytes())?;
+        for _ in 0..=to.len() {
+            self.expect(2)?;
+        }
+        self.expect(3)?;
         self.send(format!("{content}.\r\n").as_bytes())?;
         self.reply()
     }

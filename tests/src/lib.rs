@@ -6,12 +6,35 @@
 #![allow(clippy::print_stderr, reason = "what a failed test's server said belongs beside the failure")]
 
 mod client;
+mod daemon;
+mod disk;
+mod exim;
+mod hash_sink;
+mod hostile;
+mod load;
+mod maildir;
+mod pieces;
+mod postfix;
+pub mod process;
+mod report;
 mod server;
 mod sink;
+mod tap;
 
 pub use client::{Client, Reply};
-pub use server::{Exit, Postern, binary, check, root};
+pub use daemon::{Daemon, descriptors, is_root, memory_kib};
+pub use disk::Disk;
+pub use exim::Exim;
+pub use hash_sink::{Arrived, HashSink, ID, Sum};
+pub use hostile::{ALWAYS, Act, HostileSink, STAGES, Stage, Taken};
+pub use load::{Account, Ledger, Made};
+pub use maildir::{Maildir, Stored};
+pub use pieces::send_apart;
+pub use postfix::Postfix;
+pub use report::{not_run, soak};
+pub use server::{Exit, Postern, Setup, binary, check, root};
 pub use sink::{AioSink, PYTHON, SmtpSink};
+pub use tap::{Tap, unclean};
 
 use std::net::TcpListener;
 use std::process::{Command, Output};
@@ -71,11 +94,14 @@ pub fn run(program: &str, args: &[&str]) -> Output {
     output
 }
 
-/// Runs a Python program with arguments and gives what it printed.
+/// Runs a Python program with arguments and gives what it printed. It can import what `make test-deps` has put into
+/// `target/python`.
 ///
 /// # Panics
 /// It fails.
 pub fn python(program: &str, args: &[&str]) -> String {
-    let output = run(PYTHON, &[&["-c", program], args].concat());
+    let packages = root().join("target/python");
+    let path = format!("PYTHONPATH={}", packages.display());
+    let output = run("env", &[&[&path[..], PYTHON, "-c", program], args].concat());
     String::from_utf8_lossy(&output.stdout).into_owned()
 }

@@ -19,12 +19,33 @@ pub fn binary() -> PathBuf {
     std::env::var_os("POSTERN").map_or_else(|| root().join("target/release/postern"), PathBuf::from)
 }
 
+/// How a server is set up; all of it may be left empty.
+#[derive(Clone, Debug, Default)]
+pub struct Setup {
+    /// Its name; `mta.example.com` if empty.
+    pub hostname: String,
+    /// Folder of the queue, if not in the server's own.
+    pub data: Option<PathBuf>,
+    /// Keys for the table `[listener.feeder]`.
+    pub listener: String,
+    /// Keys for the table `[zone.default]`.
+    pub zone: String,
+    /// Added to the config file.
+    pub config: String,
+    /// A program and its arguments that run the server: one that takes its own place (`prlimit`, `strace -D`).
+    pub runner: Vec<String>,
+    /// Environment.
+    pub environment: Vec<(String, String)>,
+}
+
 /// A running (or killed) server with its folder.
 pub struct Postern {
     dir: TempDir,
-    child: Child,
+    child: Option<Child>,
     /// Port of listener `feeder`.
     pub port: u16,
+    /// How it is started the next time.
+    pub setup: Setup,
     starts: usize,
 }
 
@@ -46,22 +67,51 @@ impl Postern {
     }
 
     /// As [`Postern::start`], with keys for the tables `[listener.feeder]` and `[zone.default]`.
-    ///
-    /// # Panics
-    /// It does not start.
     #[must_use]
     pub fn start_with(next_hop: u16, listener: &str, zone: &str, config: &str) -> Self {
+        let setup = Setup { listener: listener.into(), zone: zone.into(), config: config.into(), ..Setup::default() };
+        Self::prepare(next_hop, setup).started()
+    }
+
+    /// As [`Postern::start_with`], with a hostname of its own.
+    #[must_use]
+    pub fn start_named(hostname: &str, next_hop: u16, listener: &str, zone: &str, config: &str) -> Self {
+        let setup = Setup { listener: listener.into(), zone: zone.into(), config: config.into(), ..Setup::default() };
+        Self::prepare(next_hop, Setup { hostname: hostname.into(), ..setup }).started()
+    }
+
+    /// Starts a server that listens on `port` and delivers by MX: to port `mx_port` of the hosts that the DNS server on
+    /// `dns_port` names. `zone` is keys for `[zone.default]`, `dns` for `[dns]`.
+    #[must_use]
+    pub fn start_mx(port: u16, dns_port: u16, mx_port: u16, zone: &str, dns: &str, config: &str) -> Self {
+        let zone = format!("port = {mx_port}\n{zone}");
+        let config = format!("[dns]\nservers = ['127.0.0.1:{dns_port}']\n{dns}\n{config}");
+        Self::write(port, Setup { zone, config, ..Setup::default() }).started()
+    }
+
+    /// Makes a server's folder and config, and does not start it.
+    #[must_use]
+    pub fn prepare(next_hop: u16, setup: Setup) -> Self {
+        let zone = format!("smart_host = {{ host = '127.0.0.1', port = {next_hop} }}\n{}", setup.zone);
+        Self::write(free_port(), Setup { zone, ..setup })
+    }
+
+    fn write(port: u16, setup: Setup) -> Self {
         let dir = tempfile::tempdir().expect("a folder");
-        let port = free_port();
+        let Setup { hostname, data, listener, zone, config, .. } = &setup;
+        let hostname = if hostname.is_empty() { "mta.example.com" } else { hostname };
+        let data = data.as_ref().map_or_else(String::new, |data| format!("data_dir = '{}'\n", data.display()));
         let text = format!(
-            "hostname = 'mta.example.com'\n[listener.feeder]\naddress = '127.0.0.1:{port}'\n{listener}\n\
-             [zone.default]\nsmart_host = {{ host = '127.0.0.1', port = {next_hop} }}\n{zone}\n{config}\n"
+            "hostname = '{hostname}'\n{data}[listener.feeder]\naddress = '127.0.0.1:{port}'\n{listener}\n\
+             [zone.default]\n{zone}\n{config}\n"
         );
         std::fs::write(dir.path().join("postern.toml"), text).expect("a config file");
-        let child = spawn(dir.path(), 1);
-        let server = Self { dir, child, port, starts: 1 };
-        server.wait_listening();
-        server
+        Self { dir, child: None, port, setup, starts: 0 }
+    }
+
+    fn started(mut self) -> Self {
+        self.restart();
+        self
     }
 
     /// Its folder.
@@ -73,13 +123,16 @@ impl Postern {
     /// The folder of its queue.
     #[must_use]
     pub fn data(&self) -> PathBuf {
-        self.dir().join("data")
+        self.setup.data.clone().unwrap_or_else(|| self.dir().join("data"))
     }
 
     /// Process id.
+    ///
+    /// # Panics
+    /// It was never started.
     #[must_use]
     pub fn pid(&self) -> u32 {
-        self.child.id()
+        self.child.as_ref().expect("a server that was started").id()
     }
 
     /// What it logged since its first start.
@@ -129,9 +182,11 @@ impl Postern {
 
     /// SIGKILL.
     pub fn kill(&mut self) {
-        // It may have ended by itself; that is for the test to see.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        if let Some(child) = &mut self.child {
+            // It may have ended by itself; that is for the test to see.
+            let _ = child.kill();
+            let _ = child.wait();
+        }
     }
 
     /// Sends a signal.
@@ -140,7 +195,7 @@ impl Postern {
     /// There is no such process.
     #[allow(unsafe_code, reason = "std has no way to send a signal but SIGKILL")]
     pub fn signal(&self, signal: i32) {
-        let pid = i32::try_from(self.child.id()).expect("a process id");
+        let pid = i32::try_from(self.pid()).expect("a process id");
         // SAFETY: kill(2) takes two integers and touches no memory of ours.
         assert_eq!(unsafe { libc::kill(pid, signal) }, 0, "kill -{signal}");
     }
@@ -156,11 +211,38 @@ impl Postern {
         Exit { status, took: start.elapsed() }
     }
 
-    /// Starts it again on the same folder.
+    /// Starts it (again) on the same folder; resolves once it listens.
+    ///
+    /// # Panics
+    /// It does not start.
     pub fn restart(&mut self) {
+        self.launch();
+        if let Err(log) = self.wait_ready() {
+            panic!("the server ended before it was ready:\n{log}");
+        }
+    }
+
+    /// Starts it (again) on the same folder and doesn't wait.
+    ///
+    /// # Panics
+    /// The binary can't be run.
+    pub fn launch(&mut self) {
         self.starts += 1;
-        self.child = spawn(self.dir.path(), self.starts);
-        self.wait_listening();
+        self.child = Some(spawn(self.dir.path(), self.starts, &self.setup));
+    }
+
+    /// Waits until it listens.
+    ///
+    /// # Errors
+    /// It ended before; its log.
+    pub fn wait_ready(&mut self) -> Result<(), String> {
+        let (place, start) = (self.dir().to_owned(), self.starts);
+        wait_for("the server to listen", || {
+            // In this order: what it logged at last is there once it has ended.
+            let ended = self.ended().is_some();
+            let log = log_of(&place, start);
+            if log.contains(" ready ") { Some(Ok(())) } else { ended.then_some(Err(log)) }
+        })
     }
 
     /// Waits until it has ended by itself.
@@ -168,16 +250,15 @@ impl Postern {
     /// # Panics
     /// It can't be waited for.
     pub fn wait_end(&mut self) -> ExitStatus {
-        wait_for("the end of the server", || self.child.try_wait().expect("a status"))
+        wait_for("the end of the server", || self.ended())
     }
 
-    fn wait_listening(&self) {
-        let place = self.dir().to_owned();
-        wait_for(&format!("the server to listen; its log is\n{}", self.log()), || {
-            let log = log_of(&place, self.starts);
-            assert!(!log.contains("can't start"), "{log}");
-            log.contains(" ready ").then_some(())
-        });
+    /// Its status, if it has ended.
+    ///
+    /// # Panics
+    /// It was never started.
+    pub fn ended(&mut self) -> Option<ExitStatus> {
+        self.child.as_mut().expect("a server that was started").try_wait().expect("a status")
     }
 }
 
@@ -199,11 +280,20 @@ fn log_of(dir: &Path, start: usize) -> String {
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
-fn spawn(dir: &Path, start: usize) -> Child {
+fn spawn(dir: &Path, start: usize, setup: &Setup) -> Child {
     let log = File::create(dir.join(format!("log.{start}"))).expect("a log file");
     let errors = log.try_clone().expect("a log file");
-    Command::new(binary())
+    let mut command = match &setup.runner[..] {
+        [] => Command::new(binary()),
+        [runner, args @ ..] => {
+            let mut command = Command::new(runner);
+            command.args(args).arg(binary());
+            command
+        }
+    };
+    command
         .args(["run", "-c", "postern.toml"])
+        .envs(setup.environment.iter().map(|(name, value)| (name, value)))
         .current_dir(dir)
         .stdin(Stdio::null())
         .stdout(log)

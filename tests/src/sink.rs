@@ -93,9 +93,10 @@ pub struct AioSink {
 }
 
 /// What it runs: stores each message, and refuses as recipients' local parts say (`perm…` 550, `temp…` 450; with
-/// `once…`, 450 the first time only; `data…` is refused after the content).
-const AIO_SINK: &str = r"
-import asyncio, hashlib, json, sys
+/// `once…`, 450 the first time only; `data…` is refused after the content; `reply-550-5.7.1…` is answered with just that,
+/// over two lines if the number before the `@` is even).
+const AIO_SINK: &str = r#"
+import asyncio, hashlib, json, re, sys
 from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import SMTP
 
@@ -108,6 +109,14 @@ class Handler:
         if address.startswith('temp') or (address.startswith('once') and address not in seen):
             seen.add(address)
             return '450 4.2.1 <%s> mailbox busy' % address
+        asked = re.match(r'reply-(\d+)-([\d.]*)\D*(\d*)', address.strip('"'))
+        if asked:
+            code, status, number = asked.groups()
+            words = [part for part in (status, '<%s>' % address, 'refused') if part]
+            lines = [' '.join(words), ' '.join([status, 'see rule'] if status else ['see rule'])]
+            if int(number or 1) % 2 == 0:
+                return '%s-%s\r\n%s %s' % (code, lines[0], code, lines[1])
+            return '%s %s' % (code, lines[0])
         envelope.rcpt_tos.append(address)
         return '250 2.1.5 ok'
 
@@ -116,7 +125,7 @@ class Handler:
             return '554 5.6.0 content refused'
         content = envelope.original_content
         body = content.split(b'\r\n\r\n', 1)[-1]
-        record = dict(mail_from=envelope.mail_from, rcpt_tos=envelope.rcpt_tos, mail_options=envelope.mail_options,
+        record = dict(peer=session.peer[0], helo=session.host_name, mail_from=envelope.mail_from, rcpt_tos=envelope.rcpt_tos, mail_options=envelope.mail_options,
                       content=content.decode('utf-8', 'replace'), body_sha256=hashlib.sha256(body).hexdigest())
         with open('messages', 'a') as out:
             out.write(json.dumps(record) + '\n')
@@ -129,7 +138,7 @@ class Sink(Controller):
 controller = Sink(Handler(), hostname='127.0.0.1', port=int(sys.argv[1]))
 controller.start()
 asyncio.new_event_loop().run_forever()
-";
+"#;
 
 impl AioSink {
     /// Starts it.
@@ -138,7 +147,16 @@ impl AioSink {
     /// It is not there (`make test` installs it).
     #[must_use]
     pub fn start() -> Self {
-        let (dir, port) = (tempfile::tempdir().expect("a folder"), free_port());
+        Self::start_on(free_port())
+    }
+
+    /// As [`AioSink::start`], on a given port.
+    ///
+    /// # Panics
+    /// It is not there (`make test` installs it).
+    #[must_use]
+    pub fn start_on(port: u16) -> Self {
+        let dir = tempfile::tempdir().expect("a folder");
         let child = Command::new(PYTHON)
             .args(["-c", AIO_SINK, &port.to_string()])
             .current_dir(dir.path())
@@ -149,13 +167,19 @@ impl AioSink {
         sink
     }
 
-    /// The messages taken so far: `mail_from`, `rcpt_tos`, `mail_options`, `content`, `body_sha256`.
+    /// The file with a line of JSON for each message taken so far.
+    #[must_use]
+    pub fn file(&self) -> PathBuf {
+        self.dir.path().join("messages")
+    }
+
+    /// The messages taken so far: `peer` (address), `helo`, `mail_from`, `rcpt_tos`, `mail_options`, `content`, `body_sha256`.
     ///
     /// # Panics
     /// The file has something else in it.
     #[must_use]
     pub fn messages(&self) -> Vec<serde_json::Value> {
-        let text = std::fs::read_to_string(self.dir.path().join("messages")).unwrap_or_default();
+        let text = std::fs::read_to_string(self.file()).unwrap_or_default();
         // A line that is still being written has no line end yet.
         text.split_inclusive('\n')
             .filter(|line| line.ends_with('\n'))

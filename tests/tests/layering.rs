@@ -44,8 +44,9 @@ fn absent(folder: &str, but: &str, words: &[&str]) {
 fn each_library_has_one_home() {
     absent("server/postern/src", "/spool/embedded", &["redb::"]);
     absent("server/postern/src", "/http/", &["axum::"]);
+    absent("server/postern/src", "/resolve/", &["hickory_"]);
     absent("server/postern/src", "", &["wasmtime::"]);
-    absent("server/core/src", "", &["redb", "axum", "wasmtime", "tokio"]);
+    absent("server/core/src", "", &["redb", "axum", "wasmtime", "hickory", "tokio"]);
     absent("server/plugin-host/src", "", &["redb", "axum", "smtp::", "tokio::net"]);
 }
 
@@ -74,6 +75,11 @@ fn lower_modules_know_nothing_of_higher_ones() {
     absent(&src("intake"), "", &["crate::relay", "crate::receive", "crate::http", "crate::deliver", "spool::embedded"]);
     absent(&src("receive"), "", &["crate::relay", "crate::http", "crate::deliver", "spool::embedded", ".commit("]);
     absent(&src("http"), "", &["crate::relay", "crate::receive", "spool::embedded"]);
+    absent(
+        &src("resolve"),
+        "",
+        &["crate::relay", "crate::intake", "crate::deliver", "crate::receive", "crate::http", "crate::spool"],
+    );
     absent(&src("observe"), "", &["crate::relay", "crate::intake", "crate::receive", "crate::spool"]);
 }
 

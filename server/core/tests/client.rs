@@ -7,7 +7,7 @@
 //! | `! terms [off\|opportunistic\|require\|verify] [auth=USER:PASSWORD] [own=NAME,NAME…]` | of a session; first of all |
 //! | `S: line` | the server sends `line` and CRLF (`\r`, `\n`, `\0` and `\\` are escapes; a last `\` means no CRLF) |
 //! | `C: line` | the client sends exactly `line` and CRLF; lines that follow each other came in one write |
-//! | `! begin FROM TO,TO… [size=N] [8bit] [utf8]` | a transaction begins |
+//! | `! begin FROM TO,TO… [size=N] [8bit] [utf8]` | a transaction begins; `ret=`, `envid=`, and `notify=` and `orcpt=` of the first recipient, are RFC 3461's |
 //! | `! content` | the content is sent |
 //! | `! tls`, `! tls-fails` | the handshake is done or fails |
 //! | `! quit`, `! close`, `! timeout` | QUIT; the server closes; a time limit passes |
@@ -19,7 +19,7 @@
 #![allow(clippy::unwrap_used)]
 
 use postern_core::bounce;
-use postern_core::mail::{Address, BodyType, Outcome, ReversePath};
+use postern_core::mail::{BodyType, EnvelopeId, Notify, OriginalRecipient, Outcome, Recipient, Ret, ReversePath};
 use postern_core::smtp::client::{Cause, Client, Failure, Loss, Status, Terms, TlsFault, Transaction};
 use postern_core::zone::{Credentials, TlsMode};
 use std::collections::VecDeque;
@@ -48,7 +48,7 @@ struct Player {
     pending: Vec<u8>,
     /// What the client has to have sent.
     expected: Vec<u8>,
-    recipients: Vec<Address>,
+    recipients: Vec<Recipient>,
     results: VecDeque<String>,
 }
 
@@ -130,18 +130,24 @@ impl Player {
             "<>" => ReversePath::Null,
             path => ReversePath::Path(path.parse().unwrap()),
         };
-        self.recipients = words.next().unwrap().split(',').map(|address| address.parse().unwrap()).collect();
-        let (mut size, mut body, mut smtputf8) = (100, BodyType::SevenBit, false);
+        self.recipients = words.next().unwrap().split(',').map(|a| Recipient::new(a.parse().unwrap())).collect();
+        let (mut size, mut body, mut smtputf8, mut ret, mut envid) = (100, BodyType::SevenBit, false, None, None);
         for word in words {
-            match word {
-                "8bit" => body = BodyType::EightBit,
-                "utf8" => smtputf8 = true,
-                word => size = word.strip_prefix("size=").and_then(|size| size.parse().ok()).expect(at),
+            match word.split_once('=').unwrap_or((word, "")) {
+                ("8bit", _) => body = BodyType::EightBit,
+                ("utf8", _) => smtputf8 = true,
+                ("ret", value) => ret = Ret::parse(value),
+                ("envid", value) => envid = EnvelopeId::parse(value),
+                ("notify", value) => self.recipients[0].notify = Notify::parse(value),
+                ("orcpt", value) => self.recipients[0].orcpt = OriginalRecipient::parse(value, true),
+                ("size", value) => size = value.parse().expect(at),
+                _ => panic!("{at}: {word}"),
             }
         }
-        let transaction = Transaction { reverse_path: &reverse_path, size, body, smtputf8 };
+        let envid = envid.as_ref();
+        let transaction = Transaction { reverse_path: &reverse_path, size, body, smtputf8, ret, envid };
         if let Err(failure) = self.client.begin(&transaction, &self.recipients) {
-            self.results = self.recipients.iter().map(|address| format!("{address} {}", show(&failure))).collect();
+            self.results = self.recipients.iter().map(|to| format!("{} {}", to.address, show(&failure))).collect();
         }
     }
 
@@ -155,10 +161,11 @@ impl Player {
             Status::Finished => {
                 let results = self.client.take_results();
                 assert_eq!(results.len(), self.recipients.len(), "{at}");
-                let shown = self.recipients.iter().zip(&results).map(|(address, result)| match result {
-                    Ok(reply) => format!("{address} delivered {reply}"),
-                    Err(failure) => format!("{address} {}", show(failure)),
-                });
+                let shown =
+                    self.recipients.iter().zip(&results).map(|(Recipient { address, .. }, result)| match result {
+                        Ok(reply) => format!("{address} delivered {reply}"),
+                        Err(failure) => format!("{address} {}", show(failure)),
+                    });
                 self.results = shown.collect();
                 String::new()
             }
@@ -172,6 +179,7 @@ impl Player {
                     (all.eight_bit_mime, "8bitmime"),
                     (all.smtputf8, "smtputf8"),
                     (all.starttls, "starttls"),
+                    (all.dsn, "dsn"),
                 ];
                 let words = flags.iter().filter(|(on, _)| *on).map(|(_, word)| format!(" {word}"));
                 format!(

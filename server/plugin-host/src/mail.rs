@@ -9,7 +9,7 @@ use crate::bindings::postern::plugin::types::{EditError, Host as TypesMod};
 use crate::state::{EnvelopeHandle, GuestState, MessageHandle, SessionHandle};
 use crate::words;
 use postern_core::hook::Transaction;
-use postern_core::mail::{Address, Recipient, ReversePath};
+use postern_core::mail::{Address, OriginalRecipient, Recipient, ReversePath};
 use postern_core::message::{Field, HeaderError};
 use std::sync::Arc;
 use std::time::Duration;
@@ -134,7 +134,11 @@ impl HostEnvelope for GuestState {
                 recipients.remove(index);
             } else if let Some(recipient) = recipients.get_mut(index) {
                 transaction.envelope.smtputf8 |= new.is_international();
-                recipient.address = new;
+                let old = std::mem::replace(&mut recipient.address, new);
+                // RFC 3461 section 5.2.1: DSNs name the recipient as the sender knows it.
+                if recipient.orcpt.is_none() {
+                    recipient.orcpt = OriginalRecipient::of(&old);
+                }
             }
             Ok(true)
         })

@@ -6,6 +6,7 @@ mod common;
 use bytes::Bytes;
 use common::*;
 use postern_core::hook::{Hooks as _, Transaction};
+use postern_core::mail::{Notify, OriginalRecipient};
 use postern_core::message::MemorySource;
 use std::sync::Arc;
 use std::time::Duration;
@@ -194,6 +195,18 @@ async fn a_recipient_is_never_there_twice() {
     )
     .await;
     assert!(!transaction.envelope.smtputf8);
+}
+
+/// RFC 3461 section 5.2.1: what the sender asked stands, and DSNs name the recipient as the sender knows it.
+#[tokio::test]
+async fn a_replaced_recipient_keeps_what_was_asked_of_dsns() {
+    let mut transaction = transaction(&[]);
+    transaction.envelope.recipients[0].notify = Notify::parse("NEVER");
+    check(&mut transaction, &[(&["replace-recipient", "0", "other@example.net"], "()")]).await;
+    check(&mut transaction, &[(&["replace-recipient", "0", "third@example.net"], "()")]).await;
+    let recipient = &transaction.envelope.recipients[0];
+    assert_eq!((recipient.address.as_str(), recipient.notify), ("third@example.net", Some(Notify::NEVER)));
+    assert_eq!(recipient.orcpt, OriginalRecipient::parse("rfc822;recipient@example.net", false));
 }
 
 #[tokio::test]

@@ -9,4 +9,5 @@ pub mod intake;
 pub mod observe;
 pub mod receive;
 pub mod relay;
+pub mod resolve;
 pub mod spool;

@@ -1,6 +1,6 @@
 //! The envelope: reverse-path, recipients and ESMTP parameters of one transaction (RFC 5321 section 2.3.1).
 
-use super::Address;
+use super::{Address, EnvelopeId, Notify, OriginalRecipient, Ret};
 use std::fmt;
 
 /// Where failures are reported to: MAIL FROM's path.
@@ -40,13 +40,24 @@ impl fmt::Display for ReversePath {
 pub struct Recipient {
     /// Whom the message is for.
     pub address: Address,
+    /// NOTIFY parameter (RFC 3461 section 4.1); None is failures, and delays as this server sees fit.
+    pub notify: Option<Notify>,
+    /// ORCPT parameter (RFC 3461 section 4.2).
+    pub orcpt: Option<OriginalRecipient>,
 }
 
 impl Recipient {
     /// A recipient without ESMTP parameters.
     #[must_use]
     pub fn new(address: Address) -> Self {
-        Self { address }
+        Self { address, notify: None, orcpt: None }
+    }
+
+    /// About how many octets of text it holds.
+    #[must_use]
+    pub fn octets(&self) -> usize {
+        let original = self.orcpt.as_ref().map_or(0, |original| original.kind().len() + original.address().len());
+        self.address.as_str().len() + original
     }
 }
 
@@ -71,12 +82,16 @@ pub struct Envelope {
     pub body: BodyType,
     /// SMTPUTF8 parameter (RFC 6531).
     pub smtputf8: bool,
+    /// RET parameter (RFC 3461 section 4.3).
+    pub ret: Option<Ret>,
+    /// ENVID parameter (RFC 3461 section 4.4).
+    pub envid: Option<EnvelopeId>,
 }
 
 impl Envelope {
     /// An envelope without recipients yet.
     #[must_use]
     pub fn new(reverse_path: ReversePath) -> Self {
-        Self { reverse_path, recipients: Vec::new(), body: BodyType::SevenBit, smtputf8: false }
+        Self { reverse_path, recipients: Vec::new(), body: BodyType::SevenBit, smtputf8: false, ret: None, envid: None }
     }
 }

@@ -30,7 +30,7 @@ pub struct RecipientId {
 
 /// A text is not a queue id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("a queue id is 18 hex digits")]
+#[error("a queue id is 18 hex digits, a recipient's has a dot and at least three more")]
 pub struct ParseIdError;
 
 impl QueueId {
@@ -76,6 +76,19 @@ impl FromStr for QueueId {
 impl fmt::Display for Seq {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:03x}", self.0)
+    }
+}
+
+impl FromStr for RecipientId {
+    type Err = ParseIdError;
+
+    fn from_str(text: &str) -> Result<Self, ParseIdError> {
+        let (message, seq) = text.split_once('.').ok_or(ParseIdError)?;
+        if seq.len() < 3 || !seq.bytes().all(|b| b.is_ascii_hexdigit()) {
+            return Err(ParseIdError);
+        }
+        let seq = u32::from_str_radix(seq, 16).ok().filter(|seq| *seq > 0).ok_or(ParseIdError)?;
+        Ok(Self { message: message.parse()?, seq: Seq(seq) })
     }
 }
 
@@ -150,6 +163,19 @@ mod tests {
         assert_eq!(RecipientId { message: id, seq: Seq::from_index(0) }.to_string(), "00123456789abcdef0.001");
         for bad in ["", "123", "00123456789abcdeg0", "+0123456789abcdef0", "ffffffffffffffffff"] {
             assert_eq!(bad.parse::<QueueId>(), Err(ParseIdError), "{bad}");
+        }
+        let recipient = RecipientId { message: id, seq: Seq(0x1abc) };
+        assert_eq!(recipient.to_string().parse(), Ok(recipient));
+        for bad in [
+            "",
+            "00123456789abcdef0",
+            "00123456789abcdef0.",
+            "00123456789abcdef0.000",
+            "00123456789abcdef0.01",
+            "00123456789abcdef0.+01",
+            "1.001",
+        ] {
+            assert_eq!(bad.parse::<RecipientId>(), Err(ParseIdError), "{bad}");
         }
     }
 }

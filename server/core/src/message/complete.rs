@@ -75,11 +75,14 @@ impl Completion<'_> {
         Ok(Completed { zone: zone.filter(|_| self.trust_headers), deliver_at })
     }
 
-    /// A Date that is missing or can't be read becomes now. One in the future is obeyed where that is wanted.
+    /// A Date that is missing, or in which nobody could read one, becomes now. One that this server alone can't read
+    /// stays: it is the sender's, and may be signed. One in the future is obeyed where that is wanted.
     fn date(&self, header: &mut HeaderBlock) -> Result<Option<Timestamp>, HeaderError> {
-        let written = header.first("Date").and_then(|field| read_date(&field.value()));
-        let Some(date) = written else {
-            header.set("Date", &self.now.to_rfc5322())?;
+        let written = header.first("Date").map(super::Field::value).unwrap_or_default();
+        let Some(date) = read_date(&written) else {
+            if !resembles_date(&written) {
+                header.set("Date", &self.now.to_rfc5322())?;
+            }
             return Ok(None);
         };
         let ahead = date.since(self.now);
@@ -126,6 +129,12 @@ fn read_date(text: &str) -> Option<Timestamp> {
     let parsed = MessageParser::default().parse_headers(message.as_bytes())?;
     let date = parsed.date().filter(|date| date.is_valid())?;
     u64::try_from(date.to_timestamp()).ok().map(|seconds| Timestamp(seconds.saturating_mul(1000)))
+}
+
+/// Could people, or a reader more lenient than ours, find a day and a year or an hour in it? `Wed, 3 May 2006 00:09:22`
+/// has no zone, and `April 03, 2002 5:56 AM` is no form of RFC 5322's, but both are dates.
+fn resembles_date(text: &str) -> bool {
+    text.split(|c: char| !c.is_ascii_digit()).filter(|number| !number.is_empty()).nth(1).is_some()
 }
 
 #[cfg(test)]
@@ -187,6 +196,24 @@ mod tests {
         check("Mon, 23 Nov 2026 09:00:00 +0000", None);
         check("Mon, 23 Nov 2028 10:00:00 +0000", None);
         check("not a date", None);
+    }
+
+    #[test]
+    fn a_date_is_replaced_only_where_nobody_could_read_one() {
+        for (date, stays) in [
+            ("Wed, 3 May 2006 00:09:22", true),
+            ("Mon,  2 Apr 101 04:20:10 CST", true),
+            ("Wednesday, April 03, 2002 5:56 AM", true),
+            ("Fri, May 09 2017 16:54:30 -0800", true),
+            ("Whenever", false),
+            ("2026", false),
+            ("", false),
+        ] {
+            let (block, completed) = completed(&format!("Date: {date}\r\n"), &["c@d.example"]).unwrap();
+            assert_eq!(block.starts_with(&format!("Date: {date}\r\n")), stays, "{block}");
+            assert_eq!(block.starts_with("Date: Mon, 23 Nov 2026 10:00:00 +0000\r\n"), !stays, "{block}");
+            assert_eq!(completed.deliver_at, None);
+        }
     }
 
     #[test]

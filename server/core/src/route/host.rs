@@ -1,5 +1,6 @@
 //! Hosts that take a destination's mail, and why there may be none.
 
+use std::fmt;
 use std::net::IpAddr;
 
 /// A host to connect to: an MX, a smart host.
@@ -26,4 +27,27 @@ pub enum Unroutable {
     Forbidden,
     /// DNS did not answer, or with an error: nothing is known.
     Temporary,
+}
+
+/// A destination that has no host to connect to: why, and what it was in particular.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NoRoute {
+    /// What decides about the mail.
+    pub why: Unroutable,
+    /// One line for the operator's log.
+    pub detail: String,
+}
+
+impl NoRoute {
+    /// Puts them together.
+    #[must_use]
+    pub fn new(why: Unroutable, detail: impl Into<String>) -> Self {
+        Self { why, detail: detail.into() }
+    }
+}
+
+impl fmt::Display for NoRoute {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.detail)
+    }
 }

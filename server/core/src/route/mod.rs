@@ -1,8 +1,20 @@
 //! Where a recipient goes: its zone and destination, decided once, at intake; and the hosts of a destination.
 
+mod address;
+mod answer;
+mod choose;
 mod host;
+mod mx;
+mod own;
+mod target;
 
-pub use host::{Host, Unroutable};
+pub use address::{MAX_ADDRESSES, is_public};
+pub use answer::{Answer, Missing, Mx};
+pub use choose::{Policy, choose};
+pub use host::{Host, NoRoute, Unroutable};
+pub use mx::{Candidate, Candidates, MAX_HOSTS, candidates};
+pub use own::OwnIdentity;
+pub use target::Target;
 
 use std::fmt;
 use std::sync::Arc;

@@ -1,6 +1,8 @@
 //! SMTP commands as a server reads them (RFC 5321 section 4.1.1), one line at a time.
 
-use crate::mail::{Address, AddressError, BodyType, Recipient, ReversePath};
+use crate::mail::{
+    Address, AddressError, BodyType, EnvelopeId, Notify, OriginalRecipient, Recipient, Ret, ReversePath,
+};
 
 /// A command line that is well-formed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,6 +40,10 @@ pub struct Mail {
     pub body: BodyType,
     /// SMTPUTF8 (RFC 6531).
     pub smtputf8: bool,
+    /// RET (RFC 3461).
+    pub ret: Option<Ret>,
+    /// ENVID (RFC 3461).
+    pub envid: Option<EnvelopeId>,
 }
 
 /// Why a command line is refused.
@@ -167,9 +173,8 @@ fn mail(argument: &str) -> Result<Command, CommandError> {
         "" => ReversePath::Null,
         path => ReversePath::Path(Address::parse(path).map_err(CommandError::Sender)?),
     };
-    let mut mail = Mail { reverse_path, size: None, body: BodyType::SevenBit, smtputf8: false };
-    for parameter in parameters.split(' ').filter(|p| !p.is_empty()) {
-        let (key, value) = parameter.split_once('=').map_or((parameter, None), |(key, value)| (key, Some(value)));
+    let mut mail = Mail { reverse_path, size: None, body: BodyType::SevenBit, smtputf8: false, ret: None, envid: None };
+    for (key, value) in pairs(parameters) {
         match (key.to_ascii_uppercase().as_str(), value) {
             ("SIZE", Some(digits)) if digits.len() <= 20 && digits.bytes().all(|b| b.is_ascii_digit()) => {
                 mail.size = Some(digits.parse().map_err(|_| CommandError::Value("SIZE"))?);
@@ -178,6 +183,8 @@ fn mail(argument: &str) -> Result<Command, CommandError> {
             ("BODY", Some(kind)) if kind.eq_ignore_ascii_case("7BIT") => mail.body = BodyType::SevenBit,
             ("BODY", Some(kind)) if kind.eq_ignore_ascii_case("8BITMIME") => mail.body = BodyType::EightBit,
             ("BODY", _) => return Err(CommandError::Value("BODY")),
+            ("RET", value) => once(&mut mail.ret, "RET", value.and_then(Ret::parse))?,
+            ("ENVID", value) => once(&mut mail.envid, "ENVID", value.and_then(EnvelopeId::parse))?,
             ("SMTPUTF8", None) => mail.smtputf8 = true,
             ("SMTPUTF8", Some(_)) => return Err(CommandError::Value("SMTPUTF8")),
             _ => return Err(CommandError::Parameter(shortened(key))),
@@ -192,14 +199,39 @@ fn mail(argument: &str) -> Result<Command, CommandError> {
 fn rcpt(argument: &str, smtputf8: bool) -> Result<Command, CommandError> {
     let (path, parameters) = path(argument, "TO", RCPT_SYNTAX)?;
     let address = Address::parse(path).map_err(CommandError::Recipient)?;
-    if let Some(parameter) = parameters.split(' ').find(|p| !p.is_empty()) {
-        let key = parameter.split_once('=').map_or(parameter, |(key, _)| key);
-        return Err(CommandError::Parameter(shortened(key)));
+    let mut recipient = Recipient::new(address);
+    for (key, value) in pairs(parameters) {
+        match key.to_ascii_uppercase().as_str() {
+            "NOTIFY" => once(&mut recipient.notify, "NOTIFY", value.and_then(Notify::parse))?,
+            "ORCPT" => {
+                let original = value.and_then(|value| OriginalRecipient::parse(value, smtputf8));
+                once(&mut recipient.orcpt, "ORCPT", original)?;
+            }
+            _ => return Err(CommandError::Parameter(shortened(key))),
+        }
     }
-    if address.is_international() && !smtputf8 {
+    if recipient.address.is_international() && !smtputf8 {
         return Err(CommandError::NeedsUtf8);
     }
-    Ok(Command::Rcpt(Recipient::new(address)))
+    Ok(Command::Rcpt(recipient))
+}
+
+/// The parameters of MAIL or RCPT, as key and value.
+fn pairs(parameters: &str) -> impl Iterator<Item = (&str, Option<&str>)> {
+    let pair = |text| match str::split_once(text, '=') {
+        Some((key, value)) => (key, Some(value)),
+        None => (text, None),
+    };
+    parameters.split(' ').filter(|text| !text.is_empty()).map(pair)
+}
+
+/// Takes the value of a parameter that may be given once.
+fn once<T>(slot: &mut Option<T>, name: &'static str, value: Option<T>) -> Result<(), CommandError> {
+    if slot.is_some() || value.is_none() {
+        return Err(CommandError::Value(name));
+    }
+    *slot = value;
+    Ok(())
 }
 
 /// What goes back to the client in an error text.
@@ -239,6 +271,30 @@ mod tests {
     }
 
     #[test]
+    fn notifications() {
+        let line = b"MAIL FROM:<a@b> ret=full ENVID=x+2By";
+        let Ok(Command::Mail(mail)) = Command::parse(line, false) else { panic!("not MAIL") };
+        assert_eq!((mail.ret, mail.envid.as_ref().map(EnvelopeId::as_str)), (Some(Ret::Full), Some("x+y")));
+        let line = b"RCPT TO:<a@b> NOTIFY=success,delay ORCPT=rfc822;c@d";
+        let Ok(Command::Rcpt(recipient)) = Command::parse(line, false) else { panic!("not RCPT") };
+        assert_eq!(recipient.notify, Notify::parse("SUCCESS,DELAY"));
+        assert_eq!(recipient.orcpt.unwrap().address(), "c@d");
+        let check = |line: &str, name: &'static str| {
+            assert_eq!(Command::parse(line.as_bytes(), false), Err(CommandError::Value(name)), "{line}");
+        };
+        check("MAIL FROM:<a@b> RET", "RET");
+        check("MAIL FROM:<a@b> RET=SOME", "RET");
+        check("MAIL FROM:<a@b> RET=HDRS RET=HDRS", "RET");
+        check("MAIL FROM:<a@b> ENVID=", "ENVID");
+        check("MAIL FROM:<a@b> ENVID=a ENVID=b", "ENVID");
+        check("MAIL FROM:<a@b> ENVID=a+0D+0ARCPT", "ENVID");
+        check("RCPT TO:<a@b> NOTIFY=NEVER,DELAY", "NOTIFY");
+        check("RCPT TO:<a@b> NOTIFY=NEVER NOTIFY=NEVER", "NOTIFY");
+        check("RCPT TO:<a@b> ORCPT=rfc822;a+0D+0Ab@c", "ORCPT");
+        check("RCPT TO:<a@b> ORCPT=rfc822;a@b ORCPT=rfc822;a@b", "ORCPT");
+    }
+
+    #[test]
     fn refusals() {
         use CommandError::*;
         let check = |line: &str, expected: CommandError| {
@@ -265,7 +321,7 @@ mod tests {
         check("MAIL FROM:<a@b> FOO=1", Parameter("FOO".into()));
         check("MAIL FROM:<jõe@b>", NeedsUtf8);
         check("RCPT TO:<>", Recipient(AddressError::NoDomain));
-        check("RCPT TO:<a@b> NOTIFY=NEVER", Parameter("NOTIFY".into()));
+        check("RCPT TO:<a@b> SIZE=1", Parameter("SIZE".into()));
         check("RCPT TO:<jõe@b>", NeedsUtf8);
     }
 }

@@ -1,5 +1,5 @@
 //! The server's side of an SMTP session as a state machine (RFC 5321, RFC 2920 PIPELINING, RFC 1870 SIZE, RFC 6152
-//! 8BITMIME, RFC 6531 SMTPUTF8, RFC 2034 ENHANCEDSTATUSCODES).
+//! 8BITMIME, RFC 6531 SMTPUTF8, RFC 2034 ENHANCEDSTATUSCODES, RFC 3461 DSN).
 //!
 //! The driver feeds input to [`Server::poll`] and acts on the [`Event`]s; events that ask for a decision are answered
 //! with [`Server::answer`] before the next poll. Replies gather in [`Server::take_output`] and go out when there is no
@@ -98,6 +98,8 @@ pub struct Server {
     errors: usize,
     recipients: usize,
     smtputf8: bool,
+    /// The client said EHLO: extensions were offered.
+    extended: bool,
     decoder: DataDecoder,
     size: u64,
     /// The rest of a command line that was too long is skipped.
@@ -126,6 +128,7 @@ impl Server {
             errors: 0,
             recipients: 0,
             smtputf8: false,
+            extended: false,
             decoder: DataDecoder::new(limits.max_line),
             size: 0,
             skipping: false,
@@ -290,10 +293,11 @@ impl Server {
     fn hello(&mut self, protocol: Protocol, name: String) -> Event {
         self.reset();
         self.state = State::Ready;
+        self.extended = protocol == Protocol::Esmtp;
         let text = match protocol {
             Protocol::Smtp => self.hostname.clone(),
             Protocol::Esmtp => format!(
-                "{}\nPIPELINING\nSIZE {}\n8BITMIME\nSMTPUTF8\nENHANCEDSTATUSCODES\nHELP",
+                "{}\nPIPELINING\nSIZE {}\n8BITMIME\nSMTPUTF8\nENHANCEDSTATUSCODES\nDSN\nHELP",
                 self.hostname, self.limits.max_size
             ),
         };
@@ -307,6 +311,8 @@ impl Server {
             State::Ready if mail.size.is_some_and(|size| size > self.limits.max_size) => {
                 self.refuse(552, EnhancedCode(5, 3, 4), self.too_large());
             }
+            State::Ready if mail.ret.is_some() && !self.extended => self.not_offered("RET"),
+            State::Ready if mail.envid.is_some() && !self.extended => self.not_offered("ENVID"),
             State::Ready => {
                 self.smtputf8 = mail.smtputf8;
                 self.asked = Some(Asked::Mail);
@@ -323,6 +329,10 @@ impl Server {
         } else if self.recipients >= self.limits.max_recipients {
             // Not counted as an error: RFC 5321 section 4.5.3.1.10 has the client send the rest later.
             self.log_and_reply("COMMAND", Reply::new(452, EnhancedCode(4, 5, 3), "Too many recipients"));
+        } else if recipient.notify.is_some() && !self.extended {
+            self.not_offered("NOTIFY");
+        } else if recipient.orcpt.is_some() && !self.extended {
+            self.not_offered("ORCPT");
         } else {
             self.asked = Some(Asked::Rcpt);
             return Some(Event::Rcpt(recipient));
@@ -412,6 +422,13 @@ impl Server {
     fn refuse(&mut self, code: u16, enhanced: EnhancedCode, text: impl Into<String>) {
         self.log_and_reply("COMMAND", Reply::new(code, enhanced, text));
         self.count_error();
+    }
+
+    /// RFC 3461 section 4: its parameters belong to the extension, which HELO does not offer.
+    fn not_offered(&mut self, parameter: &str) {
+        let error = CommandError::Parameter(parameter.to_owned());
+        let (code, enhanced) = codes(&error);
+        self.refuse(code, enhanced, error.to_string());
     }
 
     fn log_and_reply(&mut self, stage: &'static str, reply: Reply) {

@@ -1,14 +1,17 @@
 //! Zones: named policy for a part of the mail.
 
 mod outbound;
+mod pool;
 mod select;
 
 pub use outbound::{Credentials, IpVersion, Source, TlsMode};
+pub use pool::{Group, Pool, PoolAddress, PoolError};
 pub use select::{Rules, by_message, by_recipient};
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::mail::Address;
 use crate::schedule::RetrySchedule;
 
 /// Where all mail of a zone is handed to.
@@ -18,6 +21,10 @@ pub struct SmartHost {
     pub host: String,
     /// TCP port.
     pub port: u16,
+    /// TLS to it.
+    pub tls: TlsMode,
+    /// What to authenticate with.
+    pub credentials: Option<Credentials>,
 }
 
 impl SmartHost {
@@ -32,6 +39,17 @@ impl SmartHost {
     }
 }
 
+/// Who tells the senders of a zone's mail what became of it, and when (RFC 3464).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DsnPolicy {
+    /// Display name that DSNs are from.
+    pub name: String,
+    /// Address that they are from.
+    pub address: Address,
+    /// After how long the sender is told that a recipient is late; None is never.
+    pub delay_notice: Option<Duration>,
+}
+
 /// One zone as the server uses it.
 #[derive(Clone, Debug)]
 pub struct Zone {
@@ -39,12 +57,24 @@ pub struct Zone {
     pub name: Arc<str>,
     /// At most this many connections at once.
     pub connections: usize,
-    /// Where its mail goes.
-    pub smart_host: SmartHost,
+    /// At most this many of them to one recipient domain; not for a smart host, which takes mail for all.
+    pub domain_connections: Option<usize>,
+    /// Where its mail goes; None: to the MX of the recipients' domains.
+    pub smart_host: Option<SmartHost>,
+    /// Port of MX hosts.
+    pub port: u16,
+    /// Which of their addresses.
+    pub ip: IpVersion,
+    /// TLS to them.
+    pub tls: TlsMode,
+    /// What its mail leaves from.
+    pub pool: Arc<Pool>,
     /// When to try again.
     pub retry: RetrySchedule,
     /// Recipients older than this are bounced as expired.
     pub max_age: Duration,
+    /// Its delivery status notifications.
+    pub dsn: DsnPolicy,
     /// By what it claims messages.
     pub rules: Rules,
 }

@@ -64,14 +64,29 @@ mod tests {
     use super::*;
     use crate::mail::Address;
     use crate::schedule::RetrySchedule;
-    use crate::zone::SmartHost;
+    use crate::zone::{DsnPolicy, IpVersion, Pool, PoolAddress, Source, TlsMode};
     use bytes::Bytes;
     use std::time::Duration;
 
     fn zone(name: &str, rules: Rules) -> Zone {
         let retry = RetrySchedule::new(vec![Duration::from_secs(1)]).unwrap();
-        let smart_host = SmartHost { host: "h".into(), port: 25 };
-        Zone { name: name.into(), connections: 1, smart_host, retry, max_age: Duration::from_secs(1), rules }
+        let source = Source { ip: "0.0.0.0".parse().unwrap(), helo: "h.example".into() };
+        let pool = Pool::new("default".into(), vec![PoolAddress { source, weight: 1.0 }]).unwrap();
+        let dsn = DsnPolicy { name: String::new(), address: Address::parse("m@d").unwrap(), delay_notice: None };
+        Zone {
+            name: name.into(),
+            connections: 1,
+            domain_connections: None,
+            smart_host: None,
+            port: 25,
+            ip: IpVersion::Any,
+            tls: TlsMode::Opportunistic,
+            pool: Arc::new(pool),
+            retry,
+            max_age: Duration::from_secs(1),
+            dsn,
+            rules,
+        }
     }
 
     fn zones() -> Vec<Zone> {

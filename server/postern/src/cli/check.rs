@@ -1,10 +1,13 @@
 //! `postern check`: reads the config, loads the plugins, and prints the config in effect.
 
-use super::ConfigArgs;
 use super::run::blocking;
+use super::{ConfigArgs, out};
 use crate::relay;
 use anyhow::Context as _;
 use clap::Args;
+
+/// Every key, documented.
+const KEYS: &str = include_str!("../../../../config/postern.toml");
 
 /// `postern check`
 #[derive(Debug, Args)]
@@ -14,17 +17,21 @@ pub struct CheckArgs {
     /// Print JSON instead of TOML
     #[arg(long)]
     json: bool,
+    /// Print every key, documented, at its default, and check nothing
+    #[arg(long, conflicts_with = "json")]
+    keys: bool,
 }
 
 /// Prints the config in effect, or fails with the first mistake.
-#[allow(clippy::print_stdout, reason = "the result of the command")]
 pub fn run(args: &CheckArgs) -> anyhow::Result<()> {
+    if args.keys {
+        return out::print(KEYS);
+    }
     let config = args.config.load()?;
     blocking(async { Ok(relay::load_plugins(&config).await.map(drop)?) })?;
     if args.json {
-        println!("{}", serde_json::to_string_pretty(&config.written).context("can't print the config")?);
+        out::print(&(serde_json::to_string_pretty(&config.written).context("can't print the config")? + "\n"))
     } else {
-        print!("{}", toml::to_string_pretty(&config.written).context("can't print the config")?);
+        out::print(&toml::to_string_pretty(&config.written).context("can't print the config")?)
     }
-    Ok(())
 }

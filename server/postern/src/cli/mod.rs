@@ -3,11 +3,15 @@
 //! Exit codes: 0 fine, 1 failed, 2 usage (a config that can't be used counts as failed).
 
 mod check;
+mod control;
+mod create;
+mod out;
 #[cfg(feature = "plugins")]
 pub mod plugin_build;
 mod queue;
 mod run;
 pub mod sink;
+mod spool;
 
 use crate::config::{Config, ConfigError};
 use clap::{Args, Parser, Subcommand};
@@ -29,9 +33,14 @@ enum Command {
     Run(run::RunArgs),
     /// Check config and plugins, and print the config in effect
     Check(check::CheckArgs),
-    /// Look at the queue of the running server
+    /// Make a folder with a config to start from
+    Create(create::CreateArgs),
+    /// Look at the queue of the running server, and act on it
     #[command(subcommand)]
     Queue(queue::QueueCommand),
+    /// Look at a store that no server has open
+    #[command(subcommand)]
+    Spool(spool::SpoolCommand),
     /// Take mail and keep or print it, for demos and tests
     Sink(sink::SinkOptions),
     /// Tools for plugin authors
@@ -57,13 +66,17 @@ struct ConfigArgs {
     /// Config file; may be repeated, later files override single keys [default: postern.toml, /etc/postern/postern.toml]
     #[arg(short, long = "config", value_name = "FILE")]
     config: Vec<PathBuf>,
+    /// Folder of an app: its postern.toml is the config
+    #[arg(short, long, value_name = "DIR", conflicts_with = "config")]
+    dir: Option<PathBuf>,
 }
 
 impl ConfigArgs {
     fn load(&self) -> Result<Config, ConfigError> {
         // A variable that is not UTF-8 can't be one of ours.
         let text = |(name, value): (OsString, OsString)| Some((name.into_string().ok()?, value.into_string().ok()?));
-        Config::load(&self.config, std::env::vars_os().filter_map(text))
+        let of_dir = self.dir.as_ref().map(|dir| vec![dir.join("postern.toml")]);
+        Config::load(of_dir.as_ref().unwrap_or(&self.config), std::env::vars_os().filter_map(text))
     }
 }
 
@@ -74,7 +87,9 @@ pub fn main() -> ExitCode {
     let result = match cli.command {
         Command::Run(args) => run::run(&args),
         Command::Check(args) => check::run(&args),
+        Command::Create(args) => create::run(&args),
         Command::Queue(command) => queue::run(&command),
+        Command::Spool(command) => spool::run(&command),
         Command::Sink(options) => run::blocking(async { sink::run(options, run::stop_signal()).await }),
         #[cfg(feature = "plugins")]
         Command::Plugin(PluginCommand::Build { dir }) => dir.iter().try_for_each(|dir| {
@@ -84,12 +99,22 @@ pub fn main() -> ExitCode {
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
+        // Whoever reads the output has had enough of it.
+        Err(error) if error.is::<out::Closed>() => ExitCode::SUCCESS,
         Err(error) => {
             complain(&error);
-            ExitCode::FAILURE
+            if error.is::<Usage>() { ExitCode::from(USAGE) } else { ExitCode::FAILURE }
         }
     }
 }
+
+/// Exit code for a command that makes no sense; clap's own.
+const USAGE: u8 = 2;
+
+/// The command makes no sense, whatever the server would say.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+struct Usage(String);
 
 #[allow(clippy::print_stderr, reason = "this is where errors meet the operator")]
 fn complain(error: &anyhow::Error) {

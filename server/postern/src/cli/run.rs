@@ -5,7 +5,6 @@ use crate::observe;
 use crate::relay::Server;
 use anyhow::Context as _;
 use clap::Args;
-use std::path::PathBuf;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::{error, info, warn};
 
@@ -14,17 +13,12 @@ use tracing::{error, info, warn};
 pub struct RunArgs {
     #[command(flatten)]
     config: ConfigArgs,
-    /// Folder of an app: its postern.toml is the config
-    #[arg(short, long, conflicts_with = "config")]
-    dir: Option<PathBuf>,
 }
 
 /// Runs the server until SIGTERM or SIGINT.
 pub fn run(args: &RunArgs) -> anyhow::Result<()> {
-    let config = match &args.dir {
-        Some(dir) => ConfigArgs { config: vec![dir.join("postern.toml")] }.load()?,
-        None => args.config.load()?,
-    };
+    bound_heaps();
+    let config = args.config.load()?;
     let _log = observe::start(&config.written.log);
     info!(version = env!("CARGO_PKG_VERSION"), hostname = %config.hostname, data_dir = %config.data_dir().display(), "starting");
     if let Some(address) = config.written.http.address {
@@ -69,6 +63,26 @@ async fn received(signal: std::io::Result<Signal>) {
         }
         // Then the signal has its usual effect: it ends the process.
         Err(_) => std::future::pending().await,
+    }
+}
+
+/// Fewest and most heaps that threads share.
+#[cfg(target_env = "gnu")]
+const HEAPS: (usize, usize) = (2, 4);
+
+/// Bounds the number of heaps of glibc's allocator, which would be eight for each processor. A heap keeps what was
+/// freed in it, and content passes through many threads (each read of the store is on one of a pool): each heap in turn
+/// would grow to the size of the page cache, and a large message cost tens of megabytes. Threads contend for as many
+/// heaps as can run at once only where there are more than [`HEAPS`] processors. Must come before any other thread.
+fn bound_heaps() {
+    #[cfg(target_env = "gnu")]
+    {
+        let processors = std::thread::available_parallelism().map_or(HEAPS.0, usize::from);
+        let heaps = i32::try_from(processors.clamp(HEAPS.0, HEAPS.1)).unwrap_or(2);
+        #[allow(unsafe_code, reason = "the one setting of the allocator that std has no way to")]
+        // SAFETY: mallopt(3) takes two integers and touches no memory of ours. That it is refused (0) is as if it had
+        // not been called.
+        let _ = unsafe { libc::mallopt(libc::M_ARENA_MAX, heaps) };
     }
 }
 

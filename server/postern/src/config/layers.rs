@@ -11,7 +11,8 @@ use toml::{Table, Value};
 pub const ENV_PREFIX: &str = "POSTERN__";
 
 /// Keys that hold paths; a relative one belongs to the folder of the file that names it. `*` stands for any name.
-const PATHS: [&[&str]; 3] = [&["data_dir"], &["tls", "roots"], &["plugin", "*", "component"]];
+const PATHS: [&[&str]; 4] =
+    [&["data_dir"], &["tls", "roots"], &["plugin", "*", "component"], &["zone", "*", "smart_host", "password", "file"]];
 
 /// Reads and merges the files and the environment.
 pub fn read(files: &[PathBuf], env: impl Iterator<Item = (String, String)>) -> Result<Table, ConfigError> {
@@ -85,6 +86,12 @@ fn merge_named(base: &mut Vec<Value>, over: Vec<Value>) {
 
 fn resolve(table: &mut Table, path: &[&str], folder: &Path) {
     let Some((first, rest)) = path.split_first() else { return };
+    if *first == "*" {
+        for inner in table.iter_mut().filter_map(|(_, value)| value.as_table_mut()) {
+            resolve(inner, rest, folder);
+        }
+        return;
+    }
     match table.get_mut(*first) {
         // Empty stands for none.
         Some(Value::String(text)) if text.is_empty() => {}
@@ -137,9 +144,12 @@ mod tests {
     fn relative_paths_belong_to_their_file() {
         let mut base =
             table("data_dir = 'data'\n[[plugin]]\ncomponent = 'p.wasm'\n[[plugin]]\ncomponent = '/abs.wasm'");
+        let mut zone = table("[zone.a]\nsmart_host = { password = { file = 'secret' } }\n[zone.b]");
         for path in PATHS {
             resolve(&mut base, path, Path::new("etc"));
+            resolve(&mut zone, path, Path::new("etc"));
         }
+        assert_eq!(zone, table("[zone.a]\nsmart_host = { password = { file = 'etc/secret' } }\n[zone.b]"));
         assert_eq!(
             base,
             table("data_dir = 'etc/data'\n[[plugin]]\ncomponent = 'etc/p.wasm'\n[[plugin]]\ncomponent = '/abs.wasm'")

@@ -3,19 +3,26 @@
 //! Every key has a default. Unknown keys are errors that name file, line and near miss.
 
 mod layers;
+mod secret;
 mod units;
 
 pub use layers::ENV_PREFIX;
+pub use secret::Secret;
 pub use units::{Size, Span};
 
 use crate::deliver::TlsSection;
 use crate::http::HttpSection;
 use crate::observe::LogSection;
-use crate::receive::ListenerSection;
-use crate::relay::{DEFAULT_ZONE, DsnSection, PluginSection, QueueSection, ZoneSection};
+use crate::receive::{Listener, ListenerSection};
+use crate::relay::{
+    DEFAULT_ZONE, DomainLimits, DomainSection, DsnSection, PluginSection, PoolSection, QueueSection, ZoneSection,
+};
+use crate::resolve::{Dns, DnsSection};
+use postern_core::zone::Zone;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// Files that are read if none is named, the first that exists.
 const DEFAULT_FILES: [&str; 2] = ["postern.toml", "/etc/postern/postern.toml"];
@@ -71,8 +78,14 @@ pub struct Written {
     pub http: HttpSection,
     /// `[zone.NAME]`
     pub zone: BTreeMap<String, ZoneSection>,
+    /// `[pool.NAME]`
+    pub pool: BTreeMap<String, PoolSection>,
+    /// `[domain."NAME"]`
+    pub domain: BTreeMap<String, DomainSection>,
     /// `[dsn]`
     pub dsn: DsnSection,
+    /// `[dns]`
+    pub dns: DnsSection,
     /// `[tls]`
     pub tls: TlsSection,
     /// `[[plugin]]`
@@ -82,10 +95,11 @@ pub struct Written {
 }
 
 impl Written {
-    /// Puts in what is there without being written: listener `feeder`, zone `default`, the machine's name.
+    /// Puts in what is there without being written: listener `feeder`, zone and pool `default`, the machine's name.
     fn fill(&mut self) {
         self.listener.entry("feeder".into()).or_default();
         self.zone.entry("default".into()).or_default();
+        self.pool.entry("default".into()).or_default();
         if self.hostname.is_empty() {
             self.hostname = machine_name();
         }
@@ -111,11 +125,13 @@ pub struct Config {
     /// What the server calls itself.
     pub hostname: String,
     /// Listeners that are enabled.
-    pub listeners: Vec<crate::receive::Listener>,
+    pub listeners: Vec<Listener>,
     /// Zones that are enabled.
-    pub zones: Vec<postern_core::zone::Zone>,
-    /// Who DSNs are from.
-    pub dsn: crate::relay::DsnSender,
+    pub zones: Vec<Zone>,
+    /// Limits of single recipient domains.
+    pub domains: Vec<DomainLimits>,
+    /// Who is asked for the hosts that mail goes to.
+    pub dns: Dns,
 }
 
 impl Config {
@@ -142,16 +158,28 @@ impl Config {
         for (name, section) in &mut written.listener {
             listeners.extend(section.check(name).map_err(ConfigError::Value)?);
         }
+        let dsn = written.dsn.check(&written.hostname, &written.queue).map_err(ConfigError::Value)?;
+        let mut pools = Vec::new();
+        for (name, section) in &written.pool {
+            pools.push(Arc::new(section.check(name, &written.hostname).map_err(ConfigError::Value)?));
+        }
         let mut zones = Vec::new();
         for (name, section) in &written.zone {
-            zones.extend(section.check(name, &written.queue).map_err(ConfigError::Value)?);
+            zones.extend(section.check(name, &written.queue, &pools, &dsn).map_err(ConfigError::Value)?);
+        }
+        for (zone, listener) in zones.iter().flat_map(|zone| listeners.iter().map(move |listener| (zone, listener))) {
+            refuse_loop(zone, listener).map_err(ConfigError::Value)?;
+        }
+        let mut domains = Vec::new();
+        for (name, section) in &written.domain {
+            domains.push(section.check(name).map_err(ConfigError::Value)?);
         }
         if !zones.iter().any(|zone| &*zone.name == DEFAULT_ZONE) {
             return Err(ConfigError::Value(
                 "zone.default.enabled: it must be true, all mail without another zone goes there".into(),
             ));
         }
-        let dsn = written.dsn.check(&written.hostname).map_err(ConfigError::Value)?;
+        let dns = written.dns.check().map_err(ConfigError::Value)?;
         written.tls.check().map_err(ConfigError::Value)?;
         let mut names = std::collections::BTreeSet::new();
         for plugin in &written.plugin {
@@ -160,7 +188,7 @@ impl Config {
                 return Err(ConfigError::Value(format!("[[plugin]]: two are named `{}`", plugin.name)));
             }
         }
-        Ok(Self { hostname: written.hostname.clone(), listeners, zones, dsn, written })
+        Ok(Self { hostname: written.hostname.clone(), listeners, zones, domains, dns, written })
     }
 
     /// The folder of everything durable.
@@ -168,6 +196,18 @@ impl Config {
     pub fn data_dir(&self) -> &Path {
         &self.written.data_dir.0
     }
+}
+
+/// A zone whose smart host is this server's own listener would send its mail in a circle.
+fn refuse_loop(zone: &Zone, listener: &Listener) -> Result<(), String> {
+    let Some(host) = &zone.smart_host else { return Ok(()) };
+    let Ok(ip) = host.host.parse::<std::net::IpAddr>() else { return Ok(()) };
+    let own = listener.address.ip();
+    if host.port == listener.address.port() && (ip == own || (own.is_unspecified() && ip.is_loopback())) {
+        let (zone, listener) = (&zone.name, &listener.name);
+        return Err(format!("zone.{zone}.smart_host: it is this server's own listener `{listener}`"));
+    }
+    Ok(())
 }
 
 fn machine_name() -> String {
@@ -203,7 +243,11 @@ mod tests {
 
     #[test]
     fn the_shipped_file_documents_every_key() {
-        let text = "[zone.default]\nsmart_host = { host = 'h', port = 1 }\n[http]\naddress = '127.0.0.1:1'";
+        let host = "{ host = 'h', port = 1, tls = 'off', user = 'u', password = 'p' }";
+        let text = format!(
+            "[zone.default]\nsmart_host = {host}\nper_domain = {{ connections = 1 }}\n\
+             [domain.'gmail.com']\nconnections = 1\n[http]\naddress = '127.0.0.1:1'"
+        );
         let plugin = "\n[[plugin]]\nname = 'p'\ncomponent = 'c'";
         let mut written: Written = toml::from_str(&format!("{text}{plugin}")).unwrap();
         written.fill();
@@ -243,11 +287,24 @@ mod tests {
         }
         let variable = ("POSTERN__ZONE__DEFAULT__SMART_HOST__HOST".to_owned(), "three".to_owned());
         let config = Config::load(&files, std::iter::once(variable)).unwrap();
-        let host = &config.zones[0].smart_host;
+        let host = config.zones[0].smart_host.as_ref().unwrap();
         assert_eq!((host.host.as_str(), host.port), ("three", 2));
         let [plugin] = &config.written.plugin[..] else { panic!("one plugin") };
         assert_eq!(plugin.component, dir.path().join("a/p.wasm"));
         assert_eq!(plugin.deadline, Span::secs(2));
+    }
+
+    #[test]
+    fn a_zones_dsns_differ_by_single_keys() {
+        let host = "smart_host = { host = 'h' }";
+        let text = format!(
+            "hostname = 'm.example'\n[queue]\ndelay_notice = '0s'\n[dsn]\nname = 'All'\n[zone.a]\n{host}\n\
+             dsn = {{ name = 'A' }}\n[zone.default]\n{host}\ndsn = {{ address = 'd@d.example' }}"
+        );
+        let zones = load(&text).unwrap().zones;
+        let dsns: Vec<_> = zones.iter().map(|zone| (&zone.dsn.name[..], zone.dsn.address.as_str())).collect();
+        assert_eq!(dsns, [("A", "mailer-daemon@m.example"), ("All", "d@d.example")]);
+        assert!(zones.iter().all(|zone| zone.dsn.delay_notice.is_none()));
     }
 
     #[test]
@@ -265,7 +322,19 @@ mod tests {
         check("[queue]\nretry = []\n[zone.default]\nsmart_host = { host = 'h' }", &["queue.retry: "]);
         check("[listener.b]\nenabled = true", &["listener.b.address: "]);
         check("[listener.feeder]\nallow_from = ['localhost']", &["line 2", "IP"]);
-        check("", &["zone.default.smart_host: "]);
+        check("[zone.default]\nsmart_host = { host = '127.0.0.1', port = 2525 }", &["own listener `feeder`"]);
+        check("[zone.default]\nsmart_host = { host = 'h', user = 'u' }", &["zone.default.smart_host.password: "]);
+        check("[zone.default]\nsmart_host = { host = 'h', password = 'p' }", &["zone.default.smart_host.user: "]);
+        let no_file = "[zone.default]\nsmart_host = { host = 'h', user = 'u', password = { file = 'no-such' } }";
+        check(no_file, &["zone.default.smart_host.password: ", "no-such"]);
+        check("[zone.default]\ntls = 'on'", &["line 2, column 7", "`opportunistic`"]);
+        check("[zone.default]\nip = 4", &["line 2, column 6"]);
+        check("[zone.default]\npool = 'fast'", &["zone.default.pool: ", "`fast`", "only `default`"]);
+        check("[pool.fast]\naddresses = []", &["pool.fast.addresses: ", "at least one"]);
+        check("[pool.fast]\naddresses = [{ ip = 'x' }]", &["line 2", "IP address"]);
+        check("[pool.a]\naddresses = [{ ip = '192.0.2.1', weight = -1 }]", &["pool.a.addresses: ", "weight"]);
+        check("[domain.'gmail.com']\nconnections = 0", &["domain.\"gmail.com\".connections: "]);
+        check("[domain.'not a domain']\nconnections = 1", &["domain.\"not a domain\": "]);
         check("hostname = 'not a name'", &["hostname: `not a name`"]);
         check("[log]\nlevel = 'loud'", &["line 2, column 9", "`info`"]);
         check("= 1", &["line 1, column 1"]);
@@ -277,7 +346,13 @@ mod tests {
             "[[plugin]]\nname = 'a'\n[zone.default]\nsmart_host = { host = 'h' }",
             &["[[plugin]] a: needs a component"],
         );
+        check(&format!("[zone.default]\n{host}\n[dns]\nservers = ['resolver.example']"), &["dns.servers: "]);
         check("[listener.feeder]\nallow_from = ['0.0.0.0/0']", &["listener.feeder.allow_from: ", "open relay"]);
+        check("[queue]\ndelay_notice = '10ms'", &["queue.delay_notice: "]);
+        check("[queue]\ndelay_notice = '20y'", &["queue.delay_notice: "]);
+        check("[dsn]\naddress = 'me'", &["dsn.address: `me`"]);
+        check(&format!("[zone.default]\n{host}\ndsn = {{ address = 'me' }}"), &["zone.default.dsn.address: `me`"]);
+        check(&format!("[zone.default]\n{host}\ndsn = {{ nam = 'me' }}"), &["did you mean `name`?"]);
         let plugin = "[[plugin]]\nname = 'a'\ncomponent = 'a.wasm'\n";
         let zone = format!("[zone.default]\n{host}\n");
         check(&format!("{zone}{plugin}{plugin}"), &["two are named `a`"]);
@@ -287,5 +362,7 @@ mod tests {
         check(&format!("{plugin}on_eror = 'skip'"), &["line 4", "did you mean `on_error`?"]);
         assert!(Config::load(&[PathBuf::from("no/such.toml")], std::iter::empty()).is_err());
         assert!(load(&format!("{zone}{plugin}")).is_ok());
+        let config = load("").unwrap();
+        assert_eq!((config.zones.len(), config.listeners.len()), (1, 1), "the empty file is a working config");
     }
 }

@@ -6,7 +6,7 @@ use super::stream::Stream;
 use super::tls::{TlsClient, TlsInfo};
 use crate::spool::StoredMessage;
 use postern_core::bounce;
-use postern_core::mail::{Address, BodyType, Outcome, Reply, Scope, Seq};
+use postern_core::mail::{BodyType, Outcome, Recipient, Reply, Scope, Seq};
 use postern_core::message::ContentSource;
 use postern_core::smtp::client::{
     Cause, Client, Failure, Loss, Stage, Status, Terms, TimeLimits, TlsFault, Transaction, Unsupported,
@@ -232,14 +232,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         content: &dyn ContentSource,
     ) -> Attempt {
         self.used = true;
-        let known = |seq: &Seq| message.envelope.recipients.get(seq.index()).map(|recipient| &recipient.address);
+        let known = |seq: &Seq| message.envelope.recipients.get(seq.index());
         // An international recipient must not take the others with it where SMTPUTF8 is not offered.
         let offered = self.client.extensions().smtputf8;
-        let unreachable = move |address: &Address| address.is_international() && !offered;
-        let reachable = |address: &&Address| !unreachable(address);
-        let addresses: Vec<&Address> = recipients.iter().filter_map(known).filter(reachable).collect();
+        let unreachable = move |recipient: &Recipient| recipient.address.is_international() && !offered;
+        let reachable = |recipient: &&Recipient| !unreachable(recipient);
+        let reached: Vec<&Recipient> = recipients.iter().filter_map(known).filter(reachable).collect();
         debug_assert!(recipients.iter().all(|seq| known(seq).is_some()), "recipients are the message's");
-        let results = match self.transaction(message, &addresses, content).await {
+        let results = match self.transaction(message, &reached, content).await {
             Ok(results) => results,
             Err(failure) => {
                 let reusable = self.client.status() == Status::Ready;
@@ -251,7 +251,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         let missing = || Err(unknown());
         let outcomes = recipients.iter().map(|seq| {
             let result = match known(seq) {
-                Some(address) if unreachable(address) => {
+                Some(recipient) if unreachable(recipient) => {
                     Err(Failure::new(Stage::Mail, Cause::Unsupported(Unsupported::SmtpUtf8)))
                 }
                 Some(_) => results.next().unwrap_or_else(missing),
@@ -263,7 +263,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         let unanswered = self.failure().is_some_and(|failure| matches!(failure.stage, Stage::Rset | Stage::Mail));
         let reusable =
             self.client.status() == Status::Ready && !outcomes.iter().any(|(_, outcome)| ends_session(outcome));
-        self.described(Attempt { outcomes, reusable, stale: !reusable && unanswered, ..Attempt::default() })
+        // RFC 3461 section 5.2.1: whom it was handed to with its parameters, the next hop reports on.
+        let passed_on = |(seq, outcome): &&(Seq, Outcome)| {
+            let asked = known(seq).is_some_and(|recipient| recipient.notify.is_some_and(|notify| notify.success));
+            asked && self.client.extensions().dsn && matches!(outcome, Outcome::Delivered(_))
+        };
+        let passed_on = outcomes.iter().filter(passed_on).map(|(seq, _)| *seq).collect();
+        let stale = !reusable && unanswered;
+        self.described(Attempt { outcomes, passed_on, reusable, stale, ..Attempt::default() })
     }
 
     /// The attempt, made over this connection.
@@ -298,7 +305,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     async fn transaction(
         &mut self,
         message: &StoredMessage,
-        addresses: &[&Address],
+        recipients: &[&Recipient],
         content: &dyn ContentSource,
     ) -> Result<Vec<Result<Reply, Failure>>, Failure> {
         let (body, smtputf8) = self.needs(message, content).await?;
@@ -307,8 +314,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         let mut block = Vec::new();
         let last = feed.next(&mut block).await?;
         let reverse_path = &message.envelope.reverse_path;
-        let transaction = Transaction { reverse_path, size: content.len(), body, smtputf8 };
-        self.client.begin(&transaction, addresses.iter().copied())?;
+        let (ret, envid) = (message.envelope.ret, message.envelope.envid.as_ref());
+        let transaction = Transaction { reverse_path, size: content.len(), body, smtputf8, ret, envid };
+        self.client.begin(&transaction, recipients.iter().copied())?;
         self.exchange().await;
         if self.client.status() == Status::WantsContent {
             self.send_content(feed, block, last).await;

@@ -76,6 +76,8 @@ pub struct Options {
 pub struct Attempt {
     /// Exactly one outcome for each recipient, in the order they were given.
     pub outcomes: Vec<(Seq, Outcome)>,
+    /// Recipients whose sender asked to be told of success, delivered to a next hop that offers DSN: it tells, not we.
+    pub passed_on: Vec<Seq>,
     /// Can the connection take another message?
     pub reusable: bool,
     /// The session ended before it answered MAIL: nothing was handed over, and another connection may do what this one
@@ -94,6 +96,12 @@ impl Attempt {
     fn failed(recipients: &[Seq], failure: &Failure, remote: &str) -> Self {
         let outcomes = recipients.iter().map(|seq| (*seq, bounce::judge(failure, remote))).collect();
         Self { outcomes, remote: remote.to_owned(), ..Self::default() }
+    }
+
+    /// What there is to say of recipients that nobody was asked to take.
+    #[must_use]
+    pub fn unmade(outcomes: Vec<(Seq, Outcome)>) -> Self {
+        Self { outcomes, ..Self::default() }
     }
 }
 
@@ -126,7 +134,8 @@ pub async fn attempt(
     while let Some(chunk) = chunks.next() {
         let (mut done, live) = transact(connection.take(), &mut dialler, message, chunk, content).await;
         whole.outcomes.append(&mut done.outcomes);
-        whole = Attempt { outcomes: whole.outcomes, ..done };
+        whole.passed_on.append(&mut done.passed_on);
+        whole = Attempt { outcomes: whole.outcomes, passed_on: whole.passed_on, ..done };
         if whole.reusable {
             connection = live;
             continue;

@@ -1,24 +1,38 @@
 //! HTTP: for now the control socket alone, which speaks the native API (`/api/v1/…`) over a Unix socket whose file
 //! permission is its credential. The only user of axum; it reaches the store through [`crate::spool`]'s traits alone.
 
+mod actions;
+mod messages;
+mod problem;
 mod recipients;
 
+pub use actions::{ActionReply, ActionRequest, Verb};
+pub use messages::MessageView;
+pub use problem::Problem;
 pub use recipients::{RecipientRow, RecipientsPage};
 
 use crate::spool::Spool;
 use axum::Router;
-use axum::routing::get;
+use axum::extract::DefaultBodyLimit;
+use axum::extract::rejection::QueryRejection;
+use axum::http::StatusCode;
+use axum::routing::{get, post};
+use postern_core::route::QueueKey;
+use postern_core::time::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::io;
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::UnixListener;
 use tokio::sync::watch;
 
 /// How long requests in flight have to end after a stop was asked for.
 const STOP_TIMEOUT: Duration = Duration::from_secs(2);
+/// Longest body of a request, in octets.
+const MAX_BODY: usize = 64 * 1024;
 
 /// `[http]`
 #[derive(Clone, Debug, Default, Deserialize, Serialize, PartialEq)]
@@ -51,9 +65,56 @@ pub fn bind_control(data_dir: &Path) -> io::Result<UnixListener> {
     Ok(socket)
 }
 
+/// What lets next hops rest after failures: a retry by hand ends the rest.
+pub trait BackOff: Send + Sync {
+    /// The next hops of these queues may be tried again at once. Suspensions and limits stay.
+    fn clear(&self, queues: &[QueueKey]);
+}
+
+/// What the handlers share.
+#[derive(Clone)]
+pub struct Api<S> {
+    /// The queue.
+    pub spool: S,
+    /// What a retry clears.
+    pub back_off: Arc<dyn BackOff>,
+    /// The time.
+    pub clock: fn() -> Timestamp,
+}
+
+fn router<S: Spool>(api: Api<S>) -> Router {
+    let mut router = Router::new();
+    for verb in Verb::ALL {
+        let act = move |api, body| actions::act::<S>(verb, api, body);
+        router = router.route(&format!("/api/v1/{}", verb.name()), post(act));
+    }
+    router
+        .route("/api/v1/recipients", get(recipients::list::<S>))
+        .route("/api/v1/messages/{id}", get(messages::show::<S>))
+        .route("/api/v1/messages/{id}/content", get(messages::content::<S>))
+        .fallback(unknown_path)
+        .method_not_allowed_fallback(wrong_method)
+        .layer(DefaultBodyLimit::max(MAX_BODY))
+        .with_state(api)
+}
+
+async fn unknown_path() -> Problem {
+    Problem::new(StatusCode::NOT_FOUND, "there is no such path")
+}
+
+async fn wrong_method() -> Problem {
+    Problem::new(StatusCode::METHOD_NOT_ALLOWED, "this path has other methods")
+}
+
+impl From<QueryRejection> for Problem {
+    fn from(rejection: QueryRejection) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, rejection.body_text())
+    }
+}
+
 /// Serves the control socket until `stop` turns true.
-pub async fn serve_control<S: Spool>(socket: UnixListener, spool: S, mut stop: watch::Receiver<bool>) {
-    let router = Router::new().route("/api/v1/recipients", get(recipients::list::<S>)).with_state(spool);
+pub async fn serve_control<S: Spool>(socket: UnixListener, api: Api<S>, mut stop: watch::Receiver<bool>) {
+    let router = router(api);
     let mut stopping = stop.clone();
     let stopped = async move {
         let _ = stopping.wait_for(|stop| *stop).await;

@@ -1,22 +1,40 @@
 //! `GET /api/v1/recipients`: the recipients in the queue, a page at a time.
 
-use crate::spool::{Filter, Listed, Spool, State as RecipientState};
+use super::Api;
+use super::problem::Problem;
+use crate::spool::{Filter, Listed, Spool};
 use axum::Json;
+use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
-use axum::http::StatusCode;
-use postern_core::mail::{RecipientId, Seq};
+use postern_core::mail::RecipientId;
 use serde::{Deserialize, Serialize};
 
 /// Most rows of a page.
 const MAX_PAGE: usize = 1000;
 
 /// What page is asked for.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct PageQuery {
+    /// Which recipients; all if there is none. See [`Filter`].
+    filter: Option<String>,
     /// The `next` of the page before.
-    after: Option<String>,
+    pub(super) after: Option<String>,
     /// Most rows; 1,000 at most.
-    limit: Option<usize>,
+    limit: Option<String>,
+}
+
+impl PageQuery {
+    pub(super) fn limit(&self) -> Result<usize, Problem> {
+        let Some(text) = &self.limit else { return Ok(MAX_PAGE) };
+        let limit = text.parse().map_err(|_| Problem::field("limit", "limit: it must be a number"))?;
+        Ok(usize::clamp(limit, 1, MAX_PAGE))
+    }
+
+    pub(super) fn filter(&self) -> Result<Filter, Problem> {
+        let filter = self.filter.as_deref().unwrap_or_default();
+        filter.parse().map_err(|error| Problem::field("filter", format!("filter: {error}")))
+    }
 }
 
 /// One page.
@@ -59,38 +77,33 @@ pub struct RecipientRow {
 
 /// The handler.
 pub async fn list<S: Spool>(
-    State(spool): State<S>,
-    Query(query): Query<PageQuery>,
-) -> Result<Json<RecipientsPage>, (StatusCode, String)> {
-    let after = match query.after.as_deref().map(parse_id) {
-        Some(None) => return Err((StatusCode::BAD_REQUEST, "after: not a recipient id".into())),
-        other => other.flatten(),
-    };
-    let limit = query.limit.unwrap_or(MAX_PAGE).clamp(1, MAX_PAGE);
-    let listed = spool.list(&Filter::default(), after, limit).await;
-    let listed = listed.map_err(|error| (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()))?;
-    let last = listed.last().filter(|_| listed.len() == limit);
-    let next = last.map(|l| RecipientId { message: l.message.id, seq: l.seq }.to_string());
-    Ok(Json(RecipientsPage { recipients: listed.iter().map(row).collect(), next }))
+    State(api): State<Api<S>>,
+    query: Result<Query<PageQuery>, QueryRejection>,
+) -> Result<Json<RecipientsPage>, Problem> {
+    let Query(query) = query?;
+    let limit = query.limit()?;
+    let listed = api.spool.list(&query.filter()?, parse_after(query.after.as_deref())?, limit).await?;
+    Ok(Json(RecipientsPage { recipients: listed.iter().map(row).collect(), next: next(&listed, limit) }))
 }
 
-fn parse_id(text: &str) -> Option<RecipientId> {
-    let (message, seq) = text.split_once('.')?;
-    Some(RecipientId { message: message.parse().ok()?, seq: Seq(u32::from_str_radix(seq, 16).ok()?) })
+/// Where the next page begins, if this one is full.
+pub(super) fn next(listed: &[Listed], limit: usize) -> Option<String> {
+    let last = listed.last().filter(|_| listed.len() == limit)?;
+    Some(RecipientId { message: last.message.id, seq: last.seq }.to_string())
 }
 
-fn row(listed: &Listed) -> RecipientRow {
+pub(super) fn parse_after(after: Option<&str>) -> Result<Option<RecipientId>, Problem> {
+    let parsed = after.map(str::parse).transpose();
+    parsed.map_err(|error| Problem::field("after", format!("after: {error}")))
+}
+
+pub(super) fn row(listed: &Listed) -> RecipientRow {
     let message = &listed.message;
     let (index, queue) = (listed.seq.index(), &message.queues[listed.seq.index()]);
     RecipientRow {
         id: message.id.to_string(),
         seq: listed.seq.to_string(),
-        state: match listed.state {
-            RecipientState::Pending => "pending",
-            RecipientState::InAttempt => "attempt",
-            RecipientState::Held => "held",
-        }
-        .into(),
+        state: listed.state.name().to_owned(),
         zone: queue.zone.to_string(),
         destination: queue.destination.to_string(),
         sender: message.envelope.reverse_path.as_str().to_owned(),

@@ -103,6 +103,7 @@ impl<S: Spool> Intake<S> {
         }
         let mut envelope = Envelope::new(mail.reverse_path);
         (envelope.body, envelope.smtputf8) = (mail.body, mail.smtputf8);
+        (envelope.ret, envelope.envid) = (mail.ret, mail.envid);
         Ok(Incoming {
             session: Arc::new(session.clone()),
             policy,
@@ -134,7 +135,7 @@ impl<S: Spool> Incoming<S> {
     /// One more recipient; false if there is no room for it.
     #[must_use]
     pub fn add(&mut self, recipient: Recipient) -> bool {
-        let room = self.held.grow(recipient.address.as_str().len() + RECIPIENT_COST);
+        let room = self.held.grow(recipient.octets() + RECIPIENT_COST);
         if room {
             self.envelope.recipients.push(recipient);
         }

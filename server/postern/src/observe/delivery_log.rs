@@ -83,6 +83,11 @@ pub fn rejected(about: &About<'_>, reason: &Reason, expired: bool, dsn: bool) {
     info!(%id, session, from = from.as_str(), to, mx = next_hop, %status, expired, dsn, reason = why.as_str(), "REJECTED");
 }
 
+/// A recipient left the queue without delivery or DSN. `?` stands for what could not be read.
+pub fn dropped(id: RecipientId, session: &str, from: &str, to: &str, reason: &str) {
+    info!(%id, session, from, to, reason, "DROP");
+}
+
 /// A client was refused; nothing was queued.
 pub fn noqueue(session: &str, peer: impl fmt::Display, stage: &str, reply: &Reply, detail: &str) {
     let reply = reply.to_string();

@@ -73,7 +73,9 @@ fn subscriber<W>(section: &LogSection, writer: W) -> Box<dyn Subscriber + Send +
 where
     W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
 {
-    let filter = EnvFilter::new(format!("{},wasmtime=warn,cranelift=warn,hyper=warn", section.level.name()));
+    // What hickory warns of is what strangers send, a line for each datagram; a lookup that fails is told with its mail.
+    let libraries = "wasmtime=warn,cranelift=warn,hyper=warn,hickory=error";
+    let filter = EnvFilter::new(format!("{},{libraries}", section.level.name()));
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer);
     let builder = builder.with_target(false).with_ansi(false);
     match section.format {

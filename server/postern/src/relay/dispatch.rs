@@ -1,255 +1,232 @@
-//! Brings due queues and connections together: a dispatcher that sees what is due, and workers, each with one
-//! connection at a time, that lease a message, have it delivered and settle the outcome.
+//! Brings due queues and connections together: sees what is due and hires a worker for it wherever there is a
+//! connection to be had.
 //!
-//! Limits: a zone's `connections` bounds its workers, and so its connections, over all its queues. A next hop that
-//! can't be reached rests for a growing while, in which its mail stays pending.
+//! A queue without a worker comes before one that wants another, and a worker that has had its turn leaves where other
+//! queues wait: no destination has all of a zone's connections for itself while others have none. A next hop that can't
+//! be reached rests for a growing while, in which its mail stays pending.
 
+use super::connections::{Connections, Full, Limits};
 use super::crew::Crew;
 use super::router::Zones;
+use super::routes::Routes;
+use super::section::DomainLimits;
 use super::settle::Settler;
-use crate::deliver::{self, Attempt, Connection, Route, TlsClient};
-use crate::spool::{Leased, LeasedRecipient, Ready, Spool};
-use futures_util::FutureExt as _;
-use postern_core::mail::{EnhancedCode, Outcome, Reason, Scope, Seq};
-use postern_core::route::{Host, QueueKey, Unroutable};
-use postern_core::smtp::client::{MAX_RECIPIENTS, TimeLimits};
+use super::worker::Worker;
+use crate::deliver::{self, Connection, TlsClient};
+use crate::http::BackOff;
+use crate::spool::{Ready, Spool};
+use postern_core::route::QueueKey;
+use postern_core::smtp::client::TimeLimits;
 use postern_core::time::Timestamp;
-use postern_core::zone::{Source, TlsMode, Zone};
+use postern_core::zone::Zone;
 use std::collections::HashMap;
-use std::net::{IpAddr, Ipv4Addr};
-use std::panic::AssertUnwindSafe;
-use std::sync::Arc;
-use std::time::Duration;
-use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, watch};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+use tokio::sync::{Notify, Semaphore, watch};
 use tokio::task::JoinSet;
-use tracing::{error, warn};
+use tracing::warn;
 
-/// How long a connection without work is kept (ZoneMTA: 5 s).
-const IDLE: Duration = Duration::from_secs(5);
-/// How long a lease lasts in engines whose leases end by time.
-pub const LEASE_TTL: Duration = Duration::from_secs(900);
 /// How long attempts in flight have to end after a stop was asked for.
 const STOP_TIMEOUT: Duration = Duration::from_secs(6);
 /// Longest time until the dispatcher looks again, whatever is due: wall time may have jumped.
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+/// How often parked connections are looked at.
+const CLOSE_EVERY: Duration = Duration::from_secs(1);
+/// A pass that took longer (very many queues) is followed by a pause: as long if it found work, so that looking takes
+/// half a core at most, else [`FRUITLESS`] times as long.
+const LONG_PASS: Duration = Duration::from_millis(1);
+/// See [`LONG_PASS`].
+const FRUITLESS: u32 = 9;
 
 /// What the dispatcher and its workers share.
 pub struct Dispatch<S: Spool> {
-    spool: S,
+    pub(super) spool: S,
     zones: Zones,
-    settler: Arc<Settler<S>>,
-    options: deliver::Options,
-    helo: String,
-    clock: fn() -> Timestamp,
+    pub(super) routes: Routes,
+    pub(super) settler: Arc<Settler<S>>,
+    pub(super) options: deliver::Options,
+    pub(super) clock: fn() -> Timestamp,
     /// Something that is not the spool's has changed: a next hop has begun or ended a rest, a worker has left.
-    look_again: Notify,
+    pub(super) look_again: Notify,
+    crews: Mutex<HashMap<QueueKey, Arc<Crew>>>,
+    /// By name of the zone.
+    connections: HashMap<Arc<str>, Arc<Connections<Connection>>>,
+    /// Connections that all zones together may have to a recipient domain.
+    domains: HashMap<Arc<str>, Arc<Semaphore>>,
 }
 
-/// The connections that a zone may still open.
-type Slots = HashMap<Arc<str>, Arc<Semaphore>>;
+/// A queue with mail that nobody works on yet.
+struct Candidate {
+    queue: QueueKey,
+    zone: Arc<Zone>,
+    crew: Arc<Crew>,
+    /// How many workers it wants.
+    wanted: usize,
+}
 
 impl<S: Spool> Dispatch<S> {
-    /// A dispatcher of `spool` that says `helo` in EHLO.
-    pub fn new(spool: S, zones: Zones, settler: Arc<Settler<S>>, helo: &str, clock: fn() -> Timestamp) -> Self {
-        let tls = Arc::new(TlsClient::new(None).expect("the library has TLS 1.2 and 1.3, and no file is read"));
+    /// A dispatcher of `spool`.
+    pub fn new(
+        spool: S,
+        zones: Zones,
+        domains: &[DomainLimits],
+        routes: Routes,
+        tls: Arc<TlsClient>,
+        settler: Arc<Settler<S>>,
+        clock: fn() -> Timestamp,
+    ) -> Self {
         let options = deliver::Options { limits: TimeLimits::default(), tls };
-        Self { spool, zones, settler, options, helo: helo.to_owned(), clock, look_again: Notify::new() }
+        let connections = zones.all().map(|zone| {
+            let connections = Connections::new(zone.connections);
+            (Arc::clone(&zone.name), Arc::new(connections))
+        });
+        let connections = connections.collect();
+        let domains = domains.iter().filter_map(|limits| {
+            let most = limits.connections?.min(Semaphore::MAX_PERMITS);
+            Some((Arc::from(limits.domain.as_str()), Arc::new(Semaphore::new(most))))
+        });
+        let domains = domains.collect();
+        let (look_again, crews) = (Notify::new(), Mutex::default());
+        Self { spool, zones, routes, settler, options, clock, look_again, crews, connections, domains }
+    }
+
+    fn crews(&self) -> MutexGuard<'_, HashMap<QueueKey, Arc<Crew>>> {
+        self.crews.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Runs until `stop` turns true, then lets attempts in flight finish.
     pub async fn run(self: Arc<Self>, mut stop: watch::Receiver<bool>) {
-        let mut crews: HashMap<QueueKey, Arc<Crew>> = HashMap::new();
-        let mut slots = Slots::new();
         let mut workers = JoinSet::new();
+        let mut closed = Instant::now();
         loop {
             while workers.try_join_next().is_some() {}
-            let now = (self.clock)();
-            let Ready { queues, next_due } = self.spool.ready(now);
-            let mut pause = next_due.map_or(LONGEST_PAUSE, |due| due.since(now).max(Duration::from_millis(1)));
-            for (queue, due) in queues {
-                let Some(zone) = self.zones.policy(&queue.zone) else { continue };
-                let crew = Arc::clone(crews.entry(queue.clone()).or_insert_with(Crew::new));
-                if let Some(left) = crew.resting() {
-                    pause = pause.min(left);
-                    continue;
-                }
-                let free =
-                    slots.entry(Arc::clone(&zone.name)).or_insert_with(|| Arc::new(Semaphore::new(zone.connections)));
-                for _ in 0..crew.hire(due) {
-                    let Ok(slot) = Arc::clone(free).try_acquire_owned() else { break };
-                    crew.join();
-                    let worker = Worker { dispatch: Arc::clone(&self), crew: Arc::clone(&crew), here: true };
-                    workers.spawn(worker.run(queue.clone(), Arc::clone(zone), slot, stop.clone()));
-                }
+            let began = Instant::now();
+            let before = workers.len();
+            let mut pause = self.pass(&mut workers, &stop);
+            let fruitless = workers.len() == before;
+            if began.saturating_duration_since(closed) >= CLOSE_EVERY {
+                closed = began;
+                self.close_idle(Some(began), &mut workers);
             }
-            crews.retain(|_, crew| !crew.is_idle());
+            if self.connections.values().any(|connections| connections.any_parked()) {
+                pause = pause.min(CLOSE_EVERY);
+            }
+            let took = began.elapsed();
             tokio::select! {
                 () = self.spool.changed() => {}
                 () = self.look_again.notified() => {}
-                () = tokio::time::sleep(pause.min(LONGEST_PAUSE)) => {}
+                () = tokio::time::sleep(pause) => {}
                 _ = stop.wait_for(|stop| *stop) => break,
             }
+            if took > LONG_PASS {
+                let pause = took * if fruitless { FRUITLESS } else { 1 };
+                tokio::time::sleep(pause.min(CLOSE_EVERY)).await;
+            }
         }
-        let all_ended = async { while workers.join_next().await.is_some() {} };
+        let all_ended = async {
+            while workers.join_next().await.is_some() {}
+            self.close_idle(None, &mut workers);
+            while workers.join_next().await.is_some() {}
+        };
         if tokio::time::timeout(STOP_TIMEOUT, all_ended).await.is_err() {
             warn!(attempts = workers.len(), "attempts in flight were cut off; they will be repeated");
         }
     }
 
-    /// One attempt for one message, on the connection at hand or a new one, and its settlement.
-    async fn attempt(&self, zone: &Zone, crew: &Crew, leased: &Leased, connection: &mut Option<Connection>) {
-        let id = leased.message.id;
-        // A fault of ours that one message brings out must neither end the worker nor keep the message leased.
-        let attempt = AssertUnwindSafe(self.deliver(zone, leased, connection)).catch_unwind().await;
-        let attempt = attempt.unwrap_or_else(|_| {
-            error!(%id, "an attempt ended in a panic; the message is deferred");
-            not_attempted(leased, "internal error")
+    /// Hires for all that is due; gives the time until something more is.
+    fn pass(self: &Arc<Self>, workers: &mut JoinSet<()>, stop: &watch::Receiver<bool>) -> Duration {
+        let now = (self.clock)();
+        let Ready { queues, next_due } = self.spool.ready(now);
+        let mut pause = next_due.map_or(LONGEST_PAUSE, |due| due.since(now).max(Duration::from_millis(1)));
+        let mut crews = self.crews();
+        let mut candidates = Vec::with_capacity(queues.len());
+        for (queue, due) in queues {
+            let Some(zone) = self.zones.policy(&queue.zone) else { continue };
+            let crew = crews.entry(queue.clone()).or_insert_with(Crew::new);
+            if let Some(left) = crew.resting() {
+                pause = pause.min(left);
+                continue;
+            }
+            let wanted = crew.wanted(due);
+            if wanted > 0 {
+                candidates.push(Candidate { zone: Arc::clone(zone), crew: Arc::clone(crew), wanted, queue });
+            }
+        }
+        let mut waiting: HashMap<Arc<str>, usize> = HashMap::new();
+        for candidate in candidates.iter_mut().filter(|candidate| candidate.crew.workers() == 0) {
+            match self.hire(candidate, workers, stop) {
+                Ok(()) => candidate.wanted -= 1,
+                Err(full) => {
+                    candidate.wanted = 0;
+                    *waiting.entry(Arc::clone(&candidate.zone.name)).or_default() += usize::from(full == Full::Zone);
+                }
+            }
+        }
+        for candidate in &candidates {
+            for _ in 0..candidate.wanted {
+                if self.hire(candidate, workers, stop).is_err() {
+                    break;
+                }
+            }
+        }
+        for (zone, connections) in &self.connections {
+            connections.set_waiting(waiting.get(zone).copied().unwrap_or(0));
+        }
+        crews.retain(|_, crew| !crew.is_idle());
+        pause.min(LONGEST_PAUSE)
+    }
+
+    fn hire(
+        self: &Arc<Self>,
+        candidate: &Candidate,
+        workers: &mut JoinSet<()>,
+        stop: &watch::Receiver<bool>,
+    ) -> Result<(), Full> {
+        let Candidate { queue, zone, crew, .. } = candidate;
+        // Every zone of `zones` has its connections.
+        let connections = self.connections.get(&zone.name).ok_or(Full::Zone)?;
+        let limits = self.limits(zone, &queue.destination);
+        let granted = connections.acquire(queue, crew, &limits)?;
+        let worker = Worker::new(self, candidate_parts(candidate), connections, limits, granted.slot, granted.held);
+        workers.spawn(worker.run(granted.evicted, stop.clone()));
+        Ok(())
+    }
+
+    fn limits(&self, zone: &Zone, destination: &str) -> Limits {
+        const NONE: usize = usize::MAX;
+        if zone.smart_host.is_some() {
+            // It takes the mail of all domains.
+            return Limits { queue: NONE, domain: None };
+        }
+        match self.domains.get(destination) {
+            Some(domain) => Limits { queue: NONE, domain: Some(Arc::clone(domain)) },
+            None => Limits { queue: zone.domain_connections.unwrap_or(NONE), domain: None },
+        }
+    }
+
+    /// Says farewell to connections that have been parked for too long; to all if `now` is None.
+    fn close_idle(&self, now: Option<Instant>, workers: &mut JoinSet<()>) {
+        for (connection, slot) in self.connections.values().flat_map(|connections| connections.take_idle(now)) {
+            workers.spawn(async move {
+                connection.quit().await;
+                drop(slot);
+            });
+        }
+    }
+}
+
+impl<S: Spool> BackOff for Dispatch<S> {
+    /// Ends the rests of the next hops of `queues`: an operator wants them tried now.
+    fn clear(&self, queues: &[QueueKey]) {
+        let crews = self.crews();
+        queues.iter().filter_map(|queue| crews.get(queue)).for_each(|crew| {
+            crew.reached();
         });
-        self.judge_next_hop(crew, &attempt);
-        self.settler.settle_or_release(zone, leased, &attempt.outcomes, &attempt.remote).await;
-    }
-
-    async fn deliver(&self, zone: &Zone, leased: &Leased, connection: &mut Option<Connection>) -> Attempt {
-        let id = leased.message.id;
-        let content = match self.spool.open(id).await {
-            Ok(content) => content,
-            Err(error) => {
-                warn!(%id, %error, "can't read a message; it stays in the queue");
-                return not_attempted(leased, "the message could not be read from the queue");
-            }
-        };
-        let seqs: Vec<Seq> = leased.recipients.iter().map(|r| r.token.recipient.seq).collect();
-        let route = match self.route(zone).await {
-            Ok(route) => route,
-            Err(error) => {
-                let destination = zone.smart_host.destination();
-                return deliver::unroutable(&seqs, Unroutable::Temporary, &error.to_string(), &destination);
-            }
-        };
-        let cached = connection.take();
-        let (attempt, kept) = deliver::attempt(cached, &route, &self.options, &leased.message, &seqs, &*content).await;
-        *connection = kept;
-        attempt
-    }
-
-    /// To the zone's smart host, in clear.
-    async fn route(&self, zone: &Zone) -> std::io::Result<Route> {
-        let name = zone.smart_host.host.clone();
-        let addresses = match name.parse() {
-            Ok(ip) => vec![ip],
-            Err(_) => tokio::net::lookup_host((name.as_str(), 0)).await?.map(|address| address.ip()).collect(),
-        };
-        let source = Source { ip: IpAddr::V4(Ipv4Addr::UNSPECIFIED), helo: self.helo.clone() };
-        Ok(Route {
-            hosts: vec![Host { name, addresses }],
-            port: zone.smart_host.port,
-            tls: TlsMode::Off,
-            credentials: None,
-            sources: vec![source],
-            own_names: Arc::new([]),
-        })
-    }
-
-    /// Lets the next hop rest if nobody could be reached there, or wakes the dispatcher once it can be again.
-    fn judge_next_hop(&self, crew: &Crew, attempt: &Attempt) {
-        let deferred_by = |outcome: &Outcome, scope: Scope| matches!(outcome, Outcome::Deferred(r) if r.scope == scope);
-        let all = |scope| attempt.outcomes.iter().all(|(_, outcome)| deferred_by(outcome, scope));
-        if all(Scope::Local) {
-            return;
-        }
-        let changed = if all(Scope::NextHop) {
-            crew.rest();
-            true
-        } else {
-            crew.reached()
-        };
-        if changed {
-            self.look_again.notify_one();
-        }
+        drop(crews);
+        self.look_again.notify_one();
     }
 }
 
-/// One worker. However it ends, the crew knows.
-struct Worker<S: Spool> {
-    dispatch: Arc<Dispatch<S>>,
-    crew: Arc<Crew>,
-    /// It counts among the crew's workers.
-    here: bool,
-}
-
-impl<S: Spool> Worker<S> {
-    /// Leases, delivers, settles, until there has been nothing to do for a while. `slot` is its place among the zone's
-    /// connections, given back after the connection is closed.
-    async fn run(
-        mut self,
-        queue: QueueKey,
-        zone: Arc<Zone>,
-        slot: OwnedSemaphorePermit,
-        mut stop: watch::Receiver<bool>,
-    ) {
-        let mut connection = None;
-        while !*stop.borrow() && self.crew.resting().is_none() {
-            let Some(leased) = self.lease(&queue).await else { break };
-            if let Some(leased) = leased {
-                self.dispatch.attempt(&zone, &self.crew, &leased, &mut connection).await;
-                continue;
-            }
-            self.crew.begin_waiting();
-            if let Some(Some(leased)) = self.lease(&queue).await {
-                self.crew.stop_waiting().await;
-                self.dispatch.attempt(&zone, &self.crew, &leased, &mut connection).await;
-                continue;
-            }
-            let called = tokio::select! {
-                () = self.crew.wait() => true,
-                () = tokio::time::sleep(IDLE) => false,
-                _ = stop.wait_for(|stop| *stop) => false,
-            };
-            if !called && self.crew.give_up_waiting().await {
-                self.here = false;
-                break;
-            }
-        }
-        if let Some(connection) = connection {
-            connection.quit().await;
-        }
-        drop(slot);
-    }
-
-    /// The next message; the outer None if there is no point in going on.
-    #[allow(clippy::option_option, reason = "nothing to do now is not the same as nothing to be done")]
-    async fn lease(&self, queue: &QueueKey) -> Option<Option<Leased>> {
-        let Dispatch { spool, clock, .. } = &*self.dispatch;
-        match spool.lease(queue, clock(), 1, MAX_RECIPIENTS, LEASE_TTL).await {
-            Ok(leased) => Some(leased.into_iter().next()),
-            Err(error) => {
-                warn!(%queue, %error, "can't lease from the queue");
-                self.crew.rest();
-                None
-            }
-        }
-    }
-}
-
-impl<S: Spool> Drop for Worker<S> {
-    fn drop(&mut self) {
-        if self.here {
-            self.crew.leave();
-        }
-        self.dispatch.look_again.notify_one();
-    }
-}
-
-/// What there is to say of an attempt that never began, for a reason of ours.
-fn not_attempted(leased: &Leased, why: &str) -> Attempt {
-    let reason = Reason {
-        scope: Scope::Local,
-        status: EnhancedCode(4, 3, 0),
-        remote_reply: None,
-        public: why.into(),
-        detail: String::new(),
-    };
-    let outcome = |r: &LeasedRecipient| (r.token.recipient.seq, Outcome::Deferred(reason.clone()));
-    let outcomes = leased.recipients.iter().map(outcome).collect();
-    Attempt { outcomes, ..Attempt::default() }
+fn candidate_parts(candidate: &Candidate) -> (QueueKey, Arc<Zone>, Arc<Crew>) {
+    (candidate.queue.clone(), Arc::clone(&candidate.zone), Arc::clone(&candidate.crew))
 }

@@ -1,35 +1,45 @@
 //! The wiring: builds the parts from the config, supervises their tasks, settles outcomes, shuts down in order.
 
+mod connections;
 mod crew;
 mod dispatch;
-mod expire;
 mod plugins;
+mod report;
 mod router;
+mod routes;
 mod section;
 mod settle;
+mod sweep;
+mod worker;
 
 pub use plugins::{PluginError, load as load_plugins};
 pub use router::DEFAULT_ZONE;
 pub use section::{
-    DsnSection, DsnSender, Engine, OnError, PluginSection, QueueSection, SmartHostSection, Tls, ZoneSection,
+    DomainLimits, DomainSection, DsnSection, Engine, Ip, OnError, PerDomainSection, PluginSection, PoolAddressSection,
+    PoolSection, QueueSection, SmartHostSection, Tls, ZoneDsnSection, ZoneSection,
 };
 
 use crate::config::Config;
+use crate::deliver::{TlsClient, TlsError};
 use crate::intake::Intake;
 use crate::receive::Listener;
+use crate::resolve::{Hickory, SetupError};
 use crate::spool::Spool;
 use crate::spool::embedded::{Embedded, OpenError, Options};
 use crate::{http, receive};
 use dispatch::Dispatch;
 use postern_core::hook::Hooks;
+use postern_core::route::OwnIdentity;
 use postern_core::time::Timestamp;
 use router::Zones;
+use routes::Routes;
 use settle::Settler;
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use sweep::Ages;
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -51,6 +61,12 @@ pub enum StartError {
     /// The store can't be opened.
     #[error(transparent)]
     Spool(#[from] OpenError),
+    /// `dns.servers` can't be used.
+    #[error("dns: {0}")]
+    Dns(#[from] SetupError),
+    /// `tls.roots` can't be used.
+    #[error("tls.roots: {0}")]
+    Tls(#[from] TlsError),
     /// A port can't be had.
     #[error("listener.{listener}.address: can't listen on {address}: {source}")]
     Listen {
@@ -89,7 +105,7 @@ pub struct Server {
     dispatch: Arc<Dispatch<Embedded>>,
     zones: Zones,
     settler: Arc<Settler<Embedded>>,
-    max_age: Duration,
+    ages: Ages,
     listeners: Vec<(TcpListener, Arc<Listener>)>,
     control: UnixListener,
 }
@@ -119,13 +135,15 @@ impl Server {
         let settler = Arc::new(Settler {
             spool: spool.clone(),
             zones: zones.clone(),
-            sender: config.dsn.clone(),
             hostname: Arc::clone(&hostname),
             clock: now,
         });
-        let dispatch = Dispatch::new(spool.clone(), zones.clone(), Arc::clone(&settler), &hostname, now);
-        let max_age = config.written.queue.max_age.0;
-        Ok(Self { spool, intake, dispatch: Arc::new(dispatch), zones, settler, max_age, listeners, control })
+        let routes = routes(config, &listeners)?;
+        let tls = Arc::new(TlsClient::new(config.written.tls.extra_roots())?);
+        let dispatch =
+            Dispatch::new(spool.clone(), zones.clone(), &config.domains, routes, tls, Arc::clone(&settler), now);
+        let ages = Ages::new(&config.zones);
+        Ok(Self { spool, intake, dispatch: Arc::new(dispatch), zones, settler, ages, listeners, control })
     }
 
     /// Runs until `stop` resolves, then stops in order: no new sessions, transactions and attempts in flight finish,
@@ -141,10 +159,11 @@ impl Server {
             info!(listener = %listener.name, %address, "LISTENING");
             tasks.spawn(receive::serve(socket, listener, Arc::clone(&self.intake), stopped.clone()));
         }
+        let api = http::Api { spool: self.spool.clone(), back_off: Arc::clone(&self.dispatch) as _, clock: now };
         tasks.spawn(self.dispatch.run(stopped.clone()));
         let spool = self.spool.clone();
-        tasks.spawn(expire::run(spool, self.zones, self.settler, self.max_age, now, stopped.clone()));
-        tasks.spawn(http::serve_control(self.control, self.spool.clone(), stopped.clone()));
+        tasks.spawn(sweep::run(spool, self.zones, self.settler, self.ages, now, stopped.clone()));
+        tasks.spawn(http::serve_control(self.control, api, stopped.clone()));
         info!(queued = self.spool.stats().recipients, "ready");
         let result = tokio::select! {
             () = stop => Ok(()),
@@ -172,6 +191,18 @@ impl Server {
         info!(queued = self.spool.stats().recipients, "stopped");
         result
     }
+}
+
+/// Routes by the config's DNS, none of which leads back to the sockets and names that are ours.
+fn routes(config: &Config, listeners: &[(TcpListener, Arc<Listener>)]) -> Result<Routes, StartError> {
+    let pools = config.zones.iter().flat_map(|zone| zone.pool.sources());
+    let mut names: Vec<String> = pools.map(|source| source.helo.clone()).collect();
+    names.push(config.hostname.clone());
+    names.sort_unstable();
+    names.dedup();
+    let listeners = listeners.iter().filter_map(|(socket, _)| socket.local_addr().ok()).collect();
+    let resolver = Hickory::new(&config.dns)?;
+    Ok(Routes::new(Arc::new(resolver), OwnIdentity { names, listeners }, config.dns.allow_private))
 }
 
 fn spool_options(config: &Config) -> Options {

@@ -20,8 +20,8 @@ pub struct Zones {
 #[derive(Debug)]
 struct Entry {
     zone: Arc<Zone>,
-    /// The queue of the zone's smart host.
-    queue: QueueKey,
+    /// The queue of the zone's smart host, if it has one.
+    queue: Option<QueueKey>,
 }
 
 impl Zones {
@@ -29,8 +29,10 @@ impl Zones {
     #[must_use]
     pub fn new(zones: &[Zone]) -> Self {
         let entry = |zone: &Zone| {
-            let destination = zone.smart_host.destination().into();
-            let queue = QueueKey { zone: Arc::clone(&zone.name), destination };
+            let queue = zone
+                .smart_host
+                .as_ref()
+                .map(|host| QueueKey { zone: Arc::clone(&zone.name), destination: host.destination().into() });
             (Arc::clone(&zone.name), Entry { zone: Arc::new(zone.clone()), queue })
         };
         Self { by_name: Arc::new(zones.iter().map(entry).collect()) }
@@ -42,7 +44,8 @@ impl Zones {
         self.by_name.get(name).or_else(|| self.by_name.get(DEFAULT_ZONE)).map(|entry| &entry.zone)
     }
 
-    fn all(&self) -> impl Iterator<Item = &Zone> + Clone {
+    /// All of them, by name.
+    pub fn all(&self) -> impl Iterator<Item = &Zone> + Clone {
         self.by_name.values().map(|entry| &*entry.zone)
     }
 }
@@ -51,7 +54,11 @@ impl Router for Zones {
     fn route(&self, recipient: &Recipient, zone: Option<&str>) -> Option<QueueKey> {
         let claimed = || zone::by_recipient(self.all(), recipient).map(|name| &**name);
         let name = zone.or_else(claimed).unwrap_or(DEFAULT_ZONE);
-        self.by_name.get(name).map(|entry| entry.queue.clone())
+        let entry = self.by_name.get(name)?;
+        Some(entry.queue.clone().unwrap_or_else(|| {
+            let destination = recipient.address.domain().to_lowercase().into();
+            QueueKey { zone: Arc::clone(&entry.zone.name), destination }
+        }))
     }
 
     fn zone_of(&self, header: &HeaderBlock, reverse_path: &ReversePath, trust_headers: bool) -> Option<Arc<str>> {

@@ -12,6 +12,9 @@
 //! * After a failed sync the store refuses everything ([`Health::Poisoned`]); the sync is never retried.
 
 pub mod embedded;
+mod filter;
+
+pub use filter::{Filter, FilterError};
 
 use bytes::Bytes;
 use postern_core::mail::{Envelope, QueueId, RecipientId, Seq};
@@ -147,6 +150,8 @@ pub struct LeasedRecipient {
     pub token: LeaseToken,
     /// How many attempts came before this one.
     pub attempts: u32,
+    /// The sender was told that it is late.
+    pub told: bool,
 }
 
 /// The due recipients of one message in one queue.
@@ -169,7 +174,12 @@ pub enum Settle {
         due: Timestamp,
         /// Why.
         reason: String,
+        /// The sender is told of the delay, with this settlement.
+        told: bool,
     },
+    /// The lease ends, the sender is told of the delay with this settlement, and nothing else changes: there was no
+    /// attempt.
+    Told,
     /// The lease ends and nothing else changes: the attempt did not happen.
     Release,
 }
@@ -213,21 +223,27 @@ pub struct Listed {
     pub due: Timestamp,
     /// Why it was deferred last; empty if it never was.
     pub reason: String,
+    /// The sender was told that it is late.
+    pub told: bool,
 }
 
-/// Which recipients an admin action is about; a term that is None fits all.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Filter {
-    /// Of this message.
-    pub message: Option<QueueId>,
-    /// This one of it.
-    pub seq: Option<Seq>,
-    /// In this zone.
-    pub zone: Option<String>,
-    /// For this destination.
-    pub destination: Option<String>,
-    /// In this state.
-    pub state: Option<State>,
+/// Which messages [`Spool::lease_aged`] looks at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Aged {
+    /// With this id or a later one.
+    pub from: QueueId,
+    /// Accepted before this, by the time in the ids, which may be some later than the acceptance.
+    pub before: Timestamp,
+    /// Only recipients whose sender was not told that they are late.
+    pub untold: bool,
+}
+
+impl Aged {
+    /// All that were accepted before a time.
+    #[must_use]
+    pub fn all(before: Timestamp) -> Self {
+        Self { from: QueueId(0), before, untold: false }
+    }
 }
 
 /// What an operator does to recipients. Those in an attempt get it when they are settled as deferred.
@@ -241,6 +257,15 @@ pub enum Action {
     Release(Timestamp),
     /// Out of the queue, without a DSN.
     Delete,
+}
+
+/// Whom an action reaches.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Reach {
+    /// How many recipients.
+    pub recipients: u64,
+    /// The queues that they wait in, each once, in order.
+    pub queues: Vec<QueueKey>,
 }
 
 /// Figures about the queue.
@@ -340,15 +365,14 @@ pub trait Spool: Clone + Send + Sync + 'static {
         ttl: Duration,
     ) -> impl Future<Output = Result<Vec<Leased>, SpoolError>> + Send;
 
-    /// Leases due recipients of messages that were accepted before `accepted_before`, whatever their queue, oldest
-    /// messages first: what has expired is found by this even if nobody attempts it. By the time in the ids, which
-    /// may be some later than the acceptance.
+    /// Leases due recipients of old messages, whatever their queue, oldest messages first: what has expired or is late
+    /// is found by this even if nobody attempts it.
     ///
     /// # Errors
     /// The store can't be read.
     fn lease_aged(
         &self,
-        accepted_before: Timestamp,
+        aged: Aged,
         now: Timestamp,
         messages: usize,
         ttl: Duration,
@@ -376,7 +400,15 @@ pub trait Spool: Clone + Send + Sync + 'static {
     /// [`SpoolError::LeaseLost`] if any token is not the newest of its recipient: nothing was changed.
     fn settle(&self, settlement: Settlement<Self::Sealed>) -> impl Future<Output = Result<bool, SpoolError>> + Send;
 
-    /// Does `action` to every recipient that fits, and says how many there were; resolves when it is durable.
+    /// What `action` would do something to now, without doing it.
+    ///
+    /// # Errors
+    /// The store can't be read.
+    fn survey(&self, filter: &Filter, action: Action) -> impl Future<Output = Result<Reach, SpoolError>> + Send;
+
+    /// Does `action` to every recipient that fits, and says how many there were; resolves when it is durable. A
+    /// deletion is told to the delivery log once it is final: at once, or at the end of the attempt that has the
+    /// recipient; after a crash in between, at the next open.
     ///
     /// # Errors
     /// See [`SpoolError`].
@@ -416,6 +448,7 @@ pub struct Ready {
 /// |---|---|
 /// | `plugin/NAME` | shared |
 /// | `node/…` | per node |
+/// | `node/dropped` | per node: deletions by operators that the log has not been told yet; the engine's own |
 pub trait Facts: Clone + Send + Sync + 'static {
     /// The value, unless it has expired at `now`.
     ///

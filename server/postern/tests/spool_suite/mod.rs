@@ -4,6 +4,9 @@
 #![allow(dead_code)]
 
 pub mod facts;
+pub mod filters;
+pub mod full;
+pub mod limits;
 pub mod queue;
 
 use bytes::Bytes;
@@ -113,7 +116,7 @@ pub fn settlement<D>(leased: &Leased, settle: &Settle) -> Settlement<D> {
 }
 
 pub fn defer(due: Timestamp) -> Settle {
-    Settle::Defer { due, reason: "451 busy".to_owned() }
+    Settle::Defer { due, reason: "451 busy".to_owned(), told: false }
 }
 
 pub fn fact(key: &str, value: Option<&'static str>) -> Fact {
@@ -126,7 +129,7 @@ pub fn fact(key: &str, value: Option<&'static str>) -> Fact {
 }
 
 /// Makes one test of each check. `$store` makes something with `fn open(&self) -> S` that opens the same store again
-/// once all handles are dropped.
+/// once all handles are dropped, and `fn open_full(&self) -> S` that does so as if its disk were full.
 #[macro_export]
 macro_rules! conformance {
     ($store:expr) => {
@@ -134,8 +137,22 @@ macro_rules! conformance {
             commit_reopen_and_read, drafts_leave_nothing, ranges, leases_in_due_order, groups_and_limits,
             fencing, settles_whole_or_not_at_all, defers_and_reopens, release_changes_nothing, holds_and_releases,
             actions_during_an_attempt, deletes, admin_by_filter, ten_thousand_recipients, ready_and_changed,
-            ends_without_traces, large_content_streams, leases_aged_across_queues);
+            ends_without_traces, large_content_streams, leases_aged_across_queues, that_the_sender_was_told_is_durable,
+            keeps_what_is_asked_of_dsns, due_order_across_deferrals);
+        $crate::conformance!(@ $store, filters: each_term, a_filter_over_many, surveys_change_nothing);
         $crate::conformance!(@ $store, facts: facts_with_mail, values_and_expiry, scans);
+        $crate::conformance!(@ $store, limits: drafts_wait_for_memory, a_hundred_thousand_recipients, a_long_queue);
+        $crate::conformance!(@@ $store, full:
+            takes_nothing_and_delivers, bounces_all_the_same, takes_mail_again_once_there_is_room);
+    };
+    (@@ $store:expr, $module:ident: $($check:ident),* $(,)?) => {
+        $(
+            #[tokio::test]
+            async fn $check() {
+                let store = $store;
+                spool_suite::$module::$check(|| store.open(), || store.open_full()).await;
+            }
+        )*
     };
     (@ $store:expr, $module:ident: $($check:ident),* $(,)?) => {
         $(

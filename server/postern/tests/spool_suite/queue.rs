@@ -1,8 +1,8 @@
 //! What the queue must do.
 
 use super::*;
-use postern::spool::{Action, Facts, Filter, SpoolError, State};
-use postern_core::mail::Seq;
+use postern::spool::{Action, Aged, Facts, Filter, SpoolError, State};
+use postern_core::mail::{EnvelopeId, Notify, OriginalRecipient, Ret, Seq};
 
 pub async fn commit_reopen_and_read<S: Spool + Facts>(open: impl Fn() -> S) {
     let spool = open();
@@ -87,6 +87,33 @@ pub async fn leases_in_due_order<S: Spool + Facts>(open: impl Fn() -> S) {
     drop(spool);
     let spool = open();
     assert_eq!(got(lease(&spool, "a.example", later(40)).await), [ids[1], ids[2], ids[0], ids[3]], "after a restart");
+}
+
+pub async fn due_order_across_deferrals<S: Spool + Facts>(open: impl Fn() -> S) {
+    let spool = open();
+    let mut ids = Vec::new();
+    for _ in 0..4 {
+        ids.push(commit(&spool, message(&["a.example", "a.example"]), &Bytes::new()).await);
+    }
+    // Deferred to other times than they came in, one of them with its recipients apart; one isn't tried at all.
+    for (leased, wait) in lease(&spool, "a.example", T0).await.iter().take(3).zip([30, 10, 20]) {
+        let mut outcome = settlement(leased, &defer(later(wait)));
+        if wait == 10 {
+            outcome.outcomes[1].1 = defer(later(40));
+        }
+        spool.settle(outcome).await.unwrap();
+    }
+    drop(spool);
+    let spool = open();
+    assert_eq!(spool.ready(later(9)).next_due, Some(later(10)));
+    let shape = |leased: &[Leased]| {
+        leased.iter().map(|l| (l.message.id, l.recipients[0].token.recipient.seq.0)).collect::<Vec<_>>()
+    };
+    let due = lease(&spool, "a.example", later(30)).await;
+    assert_eq!(shape(&due), [(ids[3], 1), (ids[1], 1), (ids[2], 1), (ids[0], 1)]);
+    assert_eq!(due.iter().map(|leased| leased.recipients.len()).collect::<Vec<_>>(), [2, 1, 2, 2]);
+    assert!(lease(&spool, "a.example", later(39)).await.is_empty());
+    assert_eq!(shape(&lease(&spool, "a.example", later(40)).await), [(ids[1], 2)]);
 }
 
 pub async fn groups_and_limits<S: Spool + Facts>(open: impl Fn() -> S) {
@@ -182,7 +209,7 @@ pub async fn defers_and_reopens<S: Spool + Facts>(open: impl Fn() -> S) {
         assert_eq!(leased.recipients[0].attempts, attempt);
         let next = now.after(Duration::from_secs(10));
         let reason = format!("451 try {attempt}\r\nsecond line");
-        spool.settle(settlement(&leased, &Settle::Defer { due: next, reason })).await.unwrap();
+        spool.settle(settlement(&leased, &Settle::Defer { due: next, reason, told: false })).await.unwrap();
         assert_eq!(spool.ready(now).next_due, Some(next));
         if attempt % 2 == 1 {
             drop(spool);
@@ -411,9 +438,9 @@ pub async fn leases_aged_across_queues<S: Spool + Facts>(open: impl Fn() -> S) {
             .collect::<Vec<_>>()
     };
 
-    assert!(spool.lease_aged(Timestamp(1), T0, 99, TTL).await.unwrap().is_empty(), "none is as old as that");
+    assert!(spool.lease_aged(Aged::all(Timestamp(1)), T0, 99, TTL).await.unwrap().is_empty(), "none is as old as that");
     // By the time in the ids, which is the clock's, not that of the acceptance.
-    let all = now().after(TTL);
+    let all = Aged::all(now().after(TTL));
     let first = spool.lease_aged(all, T0, 2, TTL).await.unwrap();
     assert_eq!(shape(&first), [(ids[0], 1, 1), (ids[2], 1, 1)], "oldest first; neither leased nor held ones");
     let rest = spool.lease_aged(all, T0, 99, TTL).await.unwrap();
@@ -422,4 +449,69 @@ pub async fn leases_aged_across_queues<S: Spool + Facts>(open: impl Fn() -> S) {
     spool.settle(settlement(&b, &Settle::Release)).await.unwrap();
     assert_eq!(shape(&spool.lease_aged(all, T0, 99, TTL).await.unwrap()), [(ids[0], 2, 1)]);
     assert!(!spool.settle(settlement(&first[0], &Settle::Done)).await.unwrap());
+}
+
+pub async fn that_the_sender_was_told_is_durable<S: Spool + Facts>(open: impl Fn() -> S) {
+    let spool = open();
+    let ids = [
+        commit(&spool, message(&["a.example"; 3]), &Bytes::new()).await,
+        commit(&spool, message(&["b.example"]), &Bytes::new()).await,
+    ];
+    let untold = |from| Aged { from, untold: true, ..Aged::all(now().after(TTL)) };
+    let mut leased = spool.lease_aged(untold(QueueId(0)), T0, 99, TTL).await.unwrap();
+    assert_eq!(leased.iter().map(|l| l.message.id).collect::<Vec<_>>(), ids);
+    assert!(leased.iter().flat_map(|l| &l.recipients).all(|r| !r.told));
+    let dsn = draft(&spool, &pattern(500, 1)).await;
+    let told = Settle::Defer { due: later(5), reason: "451".to_owned(), told: true };
+    let of_a = tokens(&leased[0]).into_iter().zip([told, Settle::Told, Settle::Release]).collect();
+    let emit = vec![(dsn, message(&["sender.example"]))];
+    let settlement = postern::spool::Settlement { message: ids[0], outcomes: of_a, emit, facts: Vec::new() };
+    assert!(!spool.settle(settlement).await.unwrap());
+    spool.settle(released(&leased.remove(1))).await.unwrap();
+    drop(spool);
+
+    let spool = open();
+    let state = |spool: S| async move {
+        let of_first = Filter { message: Some(ids[0]), ..Filter::default() };
+        let listed = spool.list(&of_first, None, 9).await.unwrap();
+        listed.iter().map(|l| (l.told, l.attempts, l.due)).collect::<Vec<_>>()
+    };
+    assert_eq!(state(spool.clone()).await, [(true, 1, later(5)), (true, 0, T0), (false, 0, T0)]);
+    let leased = spool.lease_aged(untold(QueueId(0)), later(9), 99, TTL).await.unwrap();
+    assert_eq!(leased[0].recipients.iter().map(|r| r.token.recipient.seq.0).collect::<Vec<_>>(), [3]);
+    for leased in &leased {
+        spool.settle(released(leased)).await.unwrap();
+    }
+    let from = spool.lease_aged(untold(ids[1]), later(9), 99, TTL).await.unwrap();
+    assert!(from.iter().all(|l| l.message.id >= ids[1]) && from[0].message.id == ids[1]);
+
+    // Whatever happens to the recipient, its sender was told.
+    let a = lease(&spool, "a.example", later(5)).await.remove(0);
+    assert_eq!(a.recipients.iter().map(|r| r.told).collect::<Vec<_>>(), [true, true, false]);
+    spool.settle(super::settlement(&a, &defer(later(8)))).await.unwrap();
+    spool.admin(&Filter { message: Some(ids[0]), ..Filter::default() }, Action::Hold).await.unwrap();
+    spool.admin(&Filter { message: Some(ids[0]), ..Filter::default() }, Action::Release(later(8))).await.unwrap();
+    drop(spool);
+    assert_eq!(
+        state(open()).await.iter().map(|(told, attempts, _)| (*told, *attempts)).collect::<Vec<_>>(),
+        [(true, 2), (true, 1), (false, 1)]
+    );
+}
+
+fn released<D>(leased: &Leased) -> postern::spool::Settlement<D> {
+    settlement(leased, &Settle::Release)
+}
+
+pub async fn keeps_what_is_asked_of_dsns<S: Spool + Facts>(open: impl Fn() -> S) {
+    let spool = open();
+    let mut new = message(&["a.example", "a.example"]);
+    new.envelope.ret = Some(Ret::Full);
+    new.envelope.envid = EnvelopeId::parse("x+20y");
+    new.envelope.recipients[0].notify = Notify::parse("NEVER");
+    new.envelope.recipients[1].notify = Notify::parse("SUCCESS,DELAY");
+    new.envelope.recipients[1].orcpt = OriginalRecipient::parse("utf-8;\\x{F5}@a.example", false);
+    commit(&spool, new.clone(), &Bytes::new()).await;
+    assert_eq!(lease(&spool, "a.example", T0).await[0].message.envelope, new.envelope);
+    drop(spool);
+    assert_eq!(lease(&open(), "a.example", T0).await[0].message.envelope, new.envelope);
 }

@@ -17,6 +17,8 @@ pub struct Extensions {
     pub starttls: bool,
     /// RFC 4954.
     pub auth: Mechanisms,
+    /// RFC 3461.
+    pub dsn: bool,
     /// RFC 1870: SIZE was offered. Its limit in octets; `u64::MAX` if it names none or 0.
     pub size: Option<u64>,
 }
@@ -34,6 +36,7 @@ impl Extensions {
                 "8BITMIME" => found.eight_bit_mime = true,
                 "SMTPUTF8" => found.smtputf8 = true,
                 "ENHANCEDSTATUSCODES" => found.enhanced_status_codes = true,
+                "DSN" => found.dsn = true,
                 "STARTTLS" => found.starttls = true,
                 "AUTH" => found.auth.add(words),
                 // Servers from before RFC 2554, and those that are kind to clients from before it.
@@ -57,9 +60,16 @@ mod tests {
     #[test]
     fn keywords_in_any_case_after_the_first_line() {
         let all = Extensions::parse(
-            "PIPELINING.example\npipelining\nSIZE 1000\n8BitMime\nX-OTHER a b\n\nSMTPUTF8\nSTARTTLS\nENHANCEDSTATUSCODES",
+            "PIPELINING.example\npipelining\nSIZE 1000\n8BitMime\nX-OTHER a b\n\nSMTPUTF8\nSTARTTLS\nENHANCEDSTATUSCODES\nDsn",
         );
-        assert!(all.pipelining && all.eight_bit_mime && all.smtputf8 && all.starttls && all.enhanced_status_codes);
+        assert!(
+            all.pipelining
+                && all.eight_bit_mime
+                && all.smtputf8
+                && all.starttls
+                && all.enhanced_status_codes
+                && all.dsn
+        );
         assert_eq!(all.size, Some(1000));
         for (text, size) in [
             ("a\nSIZE", Some(u64::MAX)),

@@ -9,24 +9,12 @@ mod opening;
 
 pub use opening::Terms;
 
+use super::transaction::{Transaction, write_rcpt};
 use super::{Cause, Extensions, Failure, Loss, ReplyParser, Stage, Unsupported};
-use crate::mail::{Address, BodyType, Reply, ReversePath};
+use crate::mail::{BodyType, Recipient, Reply};
 use ending::kept;
 use opening::Opening;
 use std::fmt;
-
-/// What MAIL says about a message.
-#[derive(Clone, Copy, Debug)]
-pub struct Transaction<'a> {
-    /// MAIL FROM.
-    pub reverse_path: &'a ReversePath,
-    /// Octets of the content, dots not doubled.
-    pub size: u64,
-    /// Is the content 8-bit?
-    pub body: BodyType,
-    /// Does the header or the reverse-path need SMTPUTF8? International recipients are seen to.
-    pub smtputf8: bool,
-}
 
 /// What the session wants of its caller.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -208,7 +196,7 @@ impl Client {
     pub fn begin<'a>(
         &mut self,
         transaction: &Transaction<'a>,
-        recipients: impl IntoIterator<Item = &'a Address>,
+        recipients: impl IntoIterator<Item = &'a Recipient>,
     ) -> Result<(), Failure> {
         if self.status() != Status::Ready {
             let lost = Failure::new(Stage::Mail, Cause::Lost(Loss::Unexpected));
@@ -372,7 +360,7 @@ impl Client {
     fn write_commands<'a>(
         &mut self,
         transaction: &Transaction<'a>,
-        recipients: impl IntoIterator<Item = &'a Address>,
+        recipients: impl IntoIterator<Item = &'a Recipient>,
     ) -> Result<(), Failure> {
         let unsupported = |what| Err(Failure::new(Stage::Mail, Cause::Unsupported(what)));
         let offered = self.extensions;
@@ -381,11 +369,9 @@ impl Client {
         self.answers.clear();
         let mut rcpts = Vec::with_capacity(64);
         let mut utf8 = transaction.smtputf8 || !transaction.reverse_path.as_str().is_ascii();
-        for address in recipients {
-            utf8 |= address.is_international();
-            rcpts.extend_from_slice(b"RCPT TO:<");
-            rcpts.extend_from_slice(address.as_str().as_bytes());
-            rcpts.extend_from_slice(b">\r\n");
+        for recipient in recipients {
+            utf8 |= recipient.address.is_international();
+            write_rcpt(&mut rcpts, recipient, &offered);
             self.ends.push(rcpts.len());
             self.answers.push(Answer::Pending);
         }
@@ -404,19 +390,7 @@ impl Client {
             self.commands.extend_from_slice(b"RSET\r\n");
         }
         let reset_end = self.commands.len();
-        self.commands.extend_from_slice(b"MAIL FROM:<");
-        self.commands.extend_from_slice(transaction.reverse_path.as_str().as_bytes());
-        self.commands.push(b'>');
-        if offered.size.is_some() {
-            self.commands.extend_from_slice(format!(" SIZE={}", transaction.size).as_bytes());
-        }
-        if eight_bit {
-            self.commands.extend_from_slice(b" BODY=8BITMIME");
-        }
-        if utf8 {
-            self.commands.extend_from_slice(b" SMTPUTF8");
-        }
-        self.commands.extend_from_slice(b"\r\n");
+        transaction.write_mail(&mut self.commands, &offered, utf8);
         let mail_end = self.commands.len();
         self.commands.extend_from_slice(&rcpts);
         self.commands.extend_from_slice(b"DATA\r\n");

@@ -13,12 +13,14 @@ mod content;
 mod extensions;
 mod machine;
 mod reply;
+mod transaction;
 
 pub use auth::Mechanisms;
 pub use content::{ContentEncoder, Unclean};
 pub use extensions::Extensions;
-pub use machine::{Client, Status, Terms, Transaction};
+pub use machine::{Client, Status, Terms};
 pub use reply::{MAX_LINE, MAX_REPLY, Malformed, ReplyParser};
+pub use transaction::Transaction;
 
 use crate::mail::Reply;
 use crate::route::Unroutable;

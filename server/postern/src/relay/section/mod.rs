@@ -1,11 +1,13 @@
-//! `[queue]`, `[zone.NAME]`, `[dsn]` and `[[plugin]]`: as written, and checked into what is used.
+//! `[queue]`, `[zone.NAME]`, `[pool.NAME]`, `[domain."NAME"]`, `[dsn]` and `[[plugin]]`: as written, and checked into what is used.
 
 mod dsn;
 mod plugin;
+mod pool;
 mod queue;
 mod zone;
 
-pub use dsn::{DsnSection, DsnSender};
+pub use dsn::{DsnSection, ZoneDsnSection};
 pub use plugin::{OnError, PluginSection};
+pub use pool::{DomainLimits, DomainSection, PoolAddressSection, PoolSection};
 pub use queue::{Engine, QueueSection};
-pub use zone::{SmartHostSection, Tls, ZoneSection};
+pub use zone::{Ip, PerDomainSection, SmartHostSection, Tls, ZoneSection};

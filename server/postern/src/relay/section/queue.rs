@@ -2,6 +2,7 @@
 
 use crate::config::{Size, Span};
 use serde::{Deserialize, Serialize};
+use std::time::Duration;
 
 /// `[queue]`
 #[derive(Clone, Debug, Deserialize, Serialize, PartialEq)]
@@ -13,6 +14,8 @@ pub struct QueueSection {
     pub max_age: Span,
     /// Waits between attempts; the last repeats.
     pub retry: Vec<Span>,
+    /// After this long the sender is told that a recipient is late; zero: never.
+    pub delay_notice: Span,
     /// Mail is refused (452) when the disk has less room than this.
     pub min_free: Size,
 }
@@ -30,6 +33,24 @@ impl Default for QueueSection {
     fn default() -> Self {
         const MINUTE: u64 = 60;
         let retry = [5, 7, 8, 25, 75, 120, 240].map(|minutes| Span::secs(minutes * MINUTE)).to_vec();
-        Self { engine: Engine::Embedded, max_age: Span::secs(5 * 86_400), retry, min_free: Size(64 << 20) }
+        let (max_age, delay_notice) = (Span::secs(5 * 86_400), Span::secs(3 * 3600));
+        Self { engine: Engine::Embedded, max_age, retry, delay_notice, min_free: Size(64 << 20) }
+    }
+}
+
+/// No span is longer.
+pub(super) const LONGEST_SPAN: Duration = Duration::from_secs(10 * 365 * 86_400);
+
+impl QueueSection {
+    /// When senders are told of a delay, checked; None is never.
+    ///
+    /// # Errors
+    /// One line that begins with the key.
+    pub fn delay_notice(&self) -> Result<Option<Duration>, String> {
+        let Span(span) = self.delay_notice;
+        if span > LONGEST_SPAN || (!span.is_zero() && span < Duration::from_secs(1)) {
+            return Err("queue.delay_notice: must be at least 1s and at most 10 years, or 0s for never".into());
+        }
+        Ok((!span.is_zero()).then_some(span))
     }
 }

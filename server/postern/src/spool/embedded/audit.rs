@@ -1,5 +1,5 @@
-//! What a store that nobody has open holds, row by row: tests see with it that nothing is left behind, and a command
-//! that checks a spool is to come. It only reads; a store that was not closed can't be read without being repaired.
+//! How many rows a store has that nobody has open and that was closed: tests see with it that nothing is left behind.
+//! What operators look with is `inspect`.
 
 use super::store::{CONTENT, LOOSE, MESSAGE, STATE};
 use redb::{ReadOnlyDatabase, ReadableDatabase, ReadableTableMetadata};

@@ -1,12 +1,13 @@
 //! A group of operations that becomes one transaction: what to write, then what to tell the index and the waiters.
 
+use super::dropped::{self, Dropped};
 use super::index::Index;
 use super::settle::{self, SettleOp};
 use super::shared::Shared;
 use super::states::Fate;
 use super::store::{Extent, StoreError, Tables};
 use super::writer::{ChunkOp, CommitOp, FactRow, FactsOp, Incoming, Op};
-use crate::spool::{Settle, SpoolError};
+use crate::spool::{Action, Settle, SpoolError};
 use postern_core::mail::QueueId;
 use std::collections::HashMap;
 use std::sync::atomic::Ordering;
@@ -20,6 +21,8 @@ pub(super) struct Group {
     /// Messages that settlements of this group are about, as they stand before or (while writing) after each of them.
     messages: HashMap<u64, (u32, Extent)>,
     loose: Vec<u64>,
+    /// Deletions by operators that became final at these settlements.
+    dropped: Vec<Dropped>,
     newest: u64,
 }
 
@@ -38,6 +41,8 @@ struct Change {
     fate: Fate,
     /// It has to be written, unless the message ends.
     write: bool,
+    /// An operator has deleted it during the attempt.
+    deleted: bool,
     /// Place of the outcome, for its reason.
     outcome: usize,
 }
@@ -100,7 +105,8 @@ impl Group {
                 let seq = token.recipient.seq.0;
                 let Some(known) = index.settling(id, seq) else { continue };
                 let (fate, write) = settle::fate(settle, known);
-                planned.changes.push(Change { seq, fate, write, outcome });
+                let deleted = known.then == Some(Action::Delete);
+                planned.changes.push(Change { seq, fate, write, deleted, outcome });
             }
             if planned.changes.len() < planned.op.outcomes.len() {
                 planned.lost = true;
@@ -130,6 +136,14 @@ impl Group {
                 write_incoming(tables, emit)?;
             }
             write_facts(tables, &planned.op.facts)?;
+            for change in planned.changes.iter().filter(|change| change.deleted) {
+                let note = dropped::key(id, change.seq);
+                match planned.op.outcomes[change.outcome].1 {
+                    // The attempt ended it before the operator could.
+                    Settle::Done => tables.put_fact(&note, None)?,
+                    Settle::Defer { .. } | Settle::Told | Settle::Release => self.dropped.extend(tables.note(&note)?),
+                }
+            }
             let Some((_, extent)) = self.messages.get_mut(&id) else { continue };
             if planned.ended {
                 if tables.remove(id, *extent)? {
@@ -155,9 +169,9 @@ impl Group {
         Ok(())
     }
 
-    /// It is durable: the index follows, then everybody is told.
-    pub(super) fn finish(self, shared: &Shared) {
-        let Self { mut chunks, mut commits, mut settles, facts, .. } = self;
+    /// It is durable: the index follows, then everybody is told. Gives the deletions that the log is to be told.
+    pub(super) fn finish(self, shared: &Shared) -> Vec<Dropped> {
+        let Self { mut chunks, mut commits, mut settles, facts, dropped, .. } = self;
         chunks.iter_mut().for_each(|chunk| chunk.room.spend());
         drop(chunks);
         let news = {
@@ -191,6 +205,7 @@ impl Group {
         if news {
             shared.news.notify_one();
         }
+        dropped
     }
 }
 
@@ -208,7 +223,7 @@ fn arrive(index: &mut Index, incoming: &mut Incoming) {
 fn reason(settle: &Settle) -> Option<&str> {
     match settle {
         Settle::Defer { reason, .. } => Some(reason),
-        Settle::Done | Settle::Release => None,
+        Settle::Done | Settle::Told | Settle::Release => None,
     }
 }
 

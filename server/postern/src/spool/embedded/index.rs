@@ -6,38 +6,15 @@
 
 use super::hot::{Hot, HotMessage};
 use super::queues::Queues;
+use super::slot::{CHUNKS, STATES, Slot, SlotState};
 use super::states::Fate;
-use super::store::{Extent, MAX_DIRECT};
-use crate::spool::{Action, Filter, LeaseToken, LeasedRecipient, Ready, State};
+use super::store::Extent;
+use crate::spool::{Action, Aged, Filter, LeaseToken, LeasedRecipient, Ready};
 use postern_core::mail::{QueueId, RecipientId, Seq};
 use postern_core::route::QueueKey;
 use postern_core::time::Timestamp;
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Bound;
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum SlotState {
-    Pending,
-    Leased,
-    Held,
-    Done,
-}
-
-/// One recipient.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Slot {
-    pub due: u64,
-    pub queue: u32,
-    pub attempts: u16,
-    pub state: SlotState,
-    flags: u8,
-}
-
-/// There is a page of states.
-const STATES: u8 = 1 << 7;
-/// The other bits: [`Extent::chunks`].
-const CHUNKS: u8 = MAX_DIRECT;
-const _: () = assert!(STATES & CHUNKS == 0 && CHUNKS.count_ones() == CHUNKS.trailing_ones());
 
 #[derive(Debug)]
 enum Entry {
@@ -117,6 +94,7 @@ pub(super) struct Arrival {
 pub(super) struct Settling {
     pub due: u64,
     pub attempts: u16,
+    pub told: bool,
     pub then: Option<Action>,
 }
 
@@ -127,6 +105,7 @@ pub(super) struct Selected {
     pub seq: u32,
     pub due: u64,
     pub attempts: u16,
+    pub told: bool,
     /// An attempt has it: it keeps its lease.
     pub in_attempt: bool,
 }
@@ -211,14 +190,16 @@ impl Index {
             .collect()
     }
 
-    /// Leases what is due of messages with ids below `floor`.
-    pub(super) fn lease_aged(&mut self, floor: QueueId, now: u64, messages: usize) -> Vec<(u64, Vec<LeasedRecipient>)> {
-        let due = |slot: &Slot| slot.state == SlotState::Pending && slot.due <= now;
+    /// Leases what is due of old messages.
+    pub(super) fn lease_aged(&mut self, aged: &Aged, now: u64, messages: usize) -> Vec<(u64, Vec<LeasedRecipient>)> {
+        let wanted = |slot: &Slot| !(aged.untold && slot.is_told());
+        let due = |slot: &Slot| slot.state == SlotState::Pending && slot.due <= now && wanted(slot);
+        let floor = QueueId::floor(aged.before).0;
         let seqs_due = |entry: &Entry| -> Vec<u32> {
             let slots = entry.slots().iter().zip(1..);
             slots.filter(|(slot, _)| due(slot)).map(|(_, seq)| seq).collect()
         };
-        let old = self.messages.range(..floor.0).map(|(id, entry)| (*id, seqs_due(entry)));
+        let old = self.messages.range(aged.from.0.min(floor)..floor).map(|(id, entry)| (*id, seqs_due(entry)));
         let groups: Vec<_> = old.filter(|(_, seqs)| !seqs.is_empty()).take(messages).collect();
         groups
             .into_iter()
@@ -227,21 +208,22 @@ impl Index {
     }
 
     fn lease_one(&mut self, id: u64, seq: u32) -> Option<LeasedRecipient> {
-        let attempts = self.take(id, seq)?;
+        let (attempts, told) = self.take(id, seq)?;
         let token = LeaseToken { recipient: recipient(id, seq), fence: self.fence };
-        Some(LeasedRecipient { token, attempts: u32::from(attempts) })
+        Some(LeasedRecipient { token, attempts: u32::from(attempts), told })
     }
 
     /// Takes a pending or held recipient out of the order under a new lease.
-    fn take(&mut self, id: u64, seq: u32) -> Option<u16> {
+    fn take(&mut self, id: u64, seq: u32) -> Option<(u16, bool)> {
         let slot = self.messages.get_mut(&id)?.slot_mut(seq)?;
         if slot.state == SlotState::Pending {
             self.queues.remove(slot.queue, (slot.due, id, seq));
         }
         slot.state = SlotState::Leased;
+        let known = (slot.attempts, slot.is_told());
         self.fence += 1;
         self.leases.insert((id, seq), Lease { fence: self.fence, settling: false, then: None });
-        Some(slot.attempts)
+        Some(known)
     }
 
     pub(super) fn is_leased(&self, token: &LeaseToken) -> bool {
@@ -289,8 +271,8 @@ impl Index {
         }
         for token in tokens {
             let (id, seq) = (token.recipient.message.0, token.recipient.seq.0);
-            if let Some(Settling { due, attempts, .. }) = self.settling(id, seq) {
-                self.apply(id, seq, Fate::Pending { due, attempts }, false);
+            if let Some(Settling { due, attempts, told, .. }) = self.settling(id, seq) {
+                self.apply(id, seq, Fate::Pending { due, attempts, told }, false);
             }
         }
         true
@@ -299,7 +281,7 @@ impl Index {
     pub(super) fn settling(&self, id: u64, seq: u32) -> Option<Settling> {
         let lease = self.leases.get(&(id, seq))?;
         let slot = self.slot(id, seq)?;
-        Some(Settling { due: slot.due, attempts: slot.attempts, then: lease.then })
+        Some(Settling { due: slot.due, attempts: slot.attempts, told: slot.is_told(), then: lease.then })
     }
 
     pub(super) fn slot(&self, id: u64, seq: u32) -> Option<&Slot> {
@@ -334,14 +316,12 @@ impl Index {
                     self.hot.remove(id);
                 }
             }
-            Fate::Pending { due, attempts } => {
-                (slot.state, slot.due, slot.attempts) = (SlotState::Pending, due, attempts);
+            Fate::Pending { due, attempts, told } => {
+                slot.wait(SlotState::Pending, due, attempts, told);
                 self.queues.insert(queue, (due, id, seq));
                 self.news |= due < self.known;
             }
-            Fate::Held { due, attempts } => {
-                (slot.state, slot.due, slot.attempts) = (SlotState::Held, due, attempts);
-            }
+            Fate::Held { due, attempts, told } => slot.wait(SlotState::Held, due, attempts, told),
         }
     }
 
@@ -359,56 +339,40 @@ impl Index {
         }
     }
 
-    /// Finds recipients for an admin action after `after`. Those that no attempt has are taken under a lease, so that
-    /// none begins meanwhile; the others' leases remember what to do at their settlement. Looks at no more than `scan` messages. The second value is where to go on.
-    pub(super) fn select(
-        &mut self,
-        filter: &Filter,
-        action: Action,
-        after: Option<RecipientId>,
-        scan: usize,
-        max: usize,
-    ) -> (Vec<Selected>, Option<RecipientId>) {
-        let (found, next) = self.find(filter, after, scan, max, |slot, lease| match action {
-            Action::Retry(_) => slot.state == SlotState::Pending || lease.is_some_and(|lease| lease.then.is_none()),
-            Action::Hold => {
-                slot.state == SlotState::Pending
-                    || lease.is_some_and(|l| matches!(l.then, None | Some(Action::Retry(_) | Action::Release(_))))
+    /// Takes those of `recipients` for an admin action that still fit. Those that no attempt has are taken under a
+    /// lease, so that none begins meanwhile; the others' leases remember what to do at their settlement.
+    pub(super) fn select(&mut self, filter: &Filter, action: Action, recipients: &[Selected]) -> Vec<Selected> {
+        let mut selected = Vec::with_capacity(recipients.len());
+        for Selected { id, seq, .. } in recipients {
+            let (id, seq) = (*id, *seq);
+            let Some(slot) = self.slot(id, seq).filter(|slot| slot.state != SlotState::Done) else { continue };
+            let lease = self.leases.get(&(id, seq)).filter(|_| slot.state == SlotState::Leased);
+            if !self.matches(filter, seq, slot) || !reached_by(action, slot, lease) {
+                continue;
             }
-            Action::Release(_) => {
-                slot.state == SlotState::Held || lease.is_some_and(|lease| lease.then == Some(Action::Hold))
-            }
-            Action::Delete => lease.is_none_or(|lease| lease.then != Some(Action::Delete)),
-        });
-        for selected in &found {
-            if !selected.in_attempt {
-                self.take(selected.id, selected.seq);
-            } else if let Some(lease) = self.leases.get_mut(&(selected.id, selected.seq)) {
+            let in_attempt = lease.is_some();
+            let (due, attempts, told) = (slot.due, slot.attempts, slot.is_told());
+            selected.push(Selected { id, seq, due, attempts, told, in_attempt });
+            if !in_attempt {
+                self.take(id, seq);
+            } else if let Some(lease) = self.leases.get_mut(&(id, seq)) {
                 lease.then = Some(action);
             }
         }
-        (found, next)
+        selected
     }
 
-    /// Recipients that fit, by id, after `after`: at most `max`, among at most about `scan`.
+    /// Recipients that fit, by id, after `after`: at most `max`, among at most about `scan`. With an action, those that
+    /// it would do something to. The second value is where to go on.
     pub(super) fn list(
         &self,
         filter: &Filter,
+        action: Option<Action>,
         after: Option<RecipientId>,
         scan: usize,
         max: usize,
     ) -> (Vec<Selected>, Option<RecipientId>) {
-        self.find(filter, after, scan, max, |_, _| true)
-    }
-
-    fn find(
-        &self,
-        filter: &Filter,
-        after: Option<RecipientId>,
-        scan: usize,
-        max: usize,
-        fits: impl Fn(&Slot, Option<&Lease>) -> bool,
-    ) -> (Vec<Selected>, Option<RecipientId>) {
+        let fits = |slot: &Slot, lease: Option<&Lease>| action.is_none_or(|action| reached_by(action, slot, lease));
         let mut found = Vec::new();
         let mut seen = 0;
         let (first, last) = filter.message.map_or((0, u64::MAX), |id| (id.0, id.0));
@@ -427,7 +391,8 @@ impl Index {
                 let lease = self.leases.get(&(id, seq)).filter(|_| slot.state == SlotState::Leased);
                 if self.matches(filter, seq, slot) && fits(slot, lease) {
                     let in_attempt = lease.is_some();
-                    found.push(Selected { id, seq, due: slot.due, attempts: slot.attempts, in_attempt });
+                    let (due, attempts, told) = (slot.due, slot.attempts, slot.is_told());
+                    found.push(Selected { id, seq, due, attempts, told, in_attempt });
                 }
                 if found.len() >= max || seen >= scan {
                     return (found, Some(here));
@@ -437,11 +402,16 @@ impl Index {
         (found, None)
     }
 
+    /// The queue that a recipient waits in.
+    pub(super) fn queue_of(&self, id: u64, seq: u32) -> Option<QueueKey> {
+        self.slot(id, seq).map(|slot| self.queues.key(slot.queue).clone())
+    }
+
     fn matches(&self, filter: &Filter, seq: u32, slot: &Slot) -> bool {
         let key = self.queues.key(slot.queue);
         filter.seq.is_none_or(|wanted| wanted.0 == seq)
             && filter.zone.as_ref().is_none_or(|zone| **zone == *key.zone)
-            && filter.destination.as_ref().is_none_or(|destination| **destination == *key.destination)
+            && filter.destination.as_ref().is_none_or(|wanted| wanted.eq_ignore_ascii_case(&key.destination))
             && filter.state.is_none_or(|state| Some(state) == slot.state.shown())
     }
 
@@ -458,15 +428,17 @@ impl Index {
     }
 }
 
-impl SlotState {
-    /// As operators see it; None is not in the queue.
-    pub(super) fn shown(self) -> Option<State> {
-        match self {
-            Self::Pending => Some(State::Pending),
-            Self::Leased => Some(State::InAttempt),
-            Self::Held => Some(State::Held),
-            Self::Done => None,
+/// Would the action do anything to this recipient?
+fn reached_by(action: Action, slot: &Slot, lease: Option<&Lease>) -> bool {
+    let then = |fits: fn(Option<Action>) -> bool| lease.is_some_and(|lease| fits(lease.then));
+    match action {
+        Action::Retry(_) => slot.state == SlotState::Pending || then(|then| then.is_none()),
+        Action::Hold => {
+            slot.state == SlotState::Pending
+                || then(|then| matches!(then, None | Some(Action::Retry(_) | Action::Release(_))))
         }
+        Action::Release(_) => slot.state == SlotState::Held || then(|then| then == Some(Action::Hold)),
+        Action::Delete => lease.is_none_or(|lease| lease.then != Some(Action::Delete)),
     }
 }
 

@@ -5,6 +5,9 @@
 //! readers     ── short read transactions on blocking threads; fresh messages come from memory
 //! ```
 //!
+//! What operators do goes `walk` (who fits?) → `admin` (one slice, one transaction) → `dropped` (the log is told). A
+//! store that no server has open is read by `vault`, for `inspect` (`spool check`) and `export`.
+//!
 //! # Limits
 //! * One process (`LOCK`). Leases end with the process, so `ttl` counts for nothing.
 //! * After any failed write the store is poisoned and the process should end: see [`Embedded::poisoned`]. That a full
@@ -18,34 +21,44 @@ mod admin;
 mod audit;
 mod budget;
 mod content;
+mod count;
 mod draft;
+mod dropped;
+mod export;
 mod facts;
 mod group;
 mod hot;
 mod index;
+mod inspect;
 mod intake;
 mod open;
 mod overlay;
+mod probe;
 mod queues;
 mod reader;
 mod record;
 mod settle;
 mod shared;
+mod slot;
 mod space;
 mod states;
 mod store;
 #[cfg(test)]
 mod tests;
+mod vault;
+mod walk;
 mod writer;
 
 pub use audit::{AuditError, audit};
 pub use draft::{EmbeddedDraft, EmbeddedSealed};
+pub use export::{ExportError, Saved, export};
+pub use inspect::{Counts, Damage, check};
 pub use open::OpenError;
 
 use crate::spool::{
-    Action, Filter, Health, LeaseToken, Leased, Listed, NewMessage, Ready, Settle, Settlement, Spool, SpoolError, Stats,
+    Action, Aged, Filter, Health, LeaseToken, Leased, Listed, NewMessage, Reach, Ready, Settle, Settlement, Spool,
+    SpoolError, Stats,
 };
-use admin::AdminOp;
 use open::Opened;
 use postern_core::mail::{QueueId, RecipientId};
 use postern_core::message::ContentSource;
@@ -68,8 +81,8 @@ const QUEUED_OPS: usize = 1024;
 pub struct Options {
     /// Number of this node, in every id that it makes.
     pub node: u16,
-    /// Octets that are kept free on the disk: no content is taken that would leave less. Where the system can't be
-    /// asked (not Unix) it limits nothing.
+    /// Octets that are kept free on the disk: no content is taken that would leave less. At least 16 MiB, or 0 for no
+    /// limit. Where the system can't be asked (not Unix) it limits nothing.
     pub min_free: u64,
     /// Asks the system how many octets the disk of a directory has left.
     pub free: fn(&Path) -> u64,
@@ -163,11 +176,11 @@ impl Embedded {
         Self::start(open::open(dir, options)?)
     }
 
-    fn start(Opened { shared, ceiling, sweeps }: Opened) -> Result<Self, OpenError> {
+    fn start(Opened { shared, ceiling, sweeps, told }: Opened) -> Result<Self, OpenError> {
         let shared = Arc::new(shared);
         let (ops, queued) = mpsc::channel(QUEUED_OPS);
         shared.set_waker(ops.downgrade());
-        let writer = Writer::new(Arc::clone(&shared), queued, ceiling, sweeps);
+        let writer = Writer::new(Arc::clone(&shared), queued, ceiling, sweeps, &told);
         let thread = std::thread::Builder::new()
             .name("spool-writer".to_owned())
             .spawn(move || writer.run())
@@ -215,7 +228,7 @@ impl Spool for Embedded {
     async fn begin(&self, declared: Option<u64>) -> Result<EmbeddedDraft, SpoolError> {
         let shared = self.shared();
         shared.check()?;
-        let room = shared.space.reserve(declared.unwrap_or(0))?;
+        let room = shared.space.reserve(declared.unwrap_or(0)).inspect_err(|_| shared.look_for_room())?;
         let share = shared.budget.begin(declared).await?;
         let id = lock(&shared.ids).next((shared.options.clock)());
         Ok(EmbeddedDraft::new(self.handle.clone(), id, share, room, declared))
@@ -259,13 +272,13 @@ impl Spool for Embedded {
 
     async fn lease_aged(
         &self,
-        accepted_before: Timestamp,
+        aged: Aged,
         now: Timestamp,
         messages: usize,
         _ttl: Duration,
     ) -> Result<Vec<Leased>, SpoolError> {
         self.shared().check()?;
-        let groups = self.shared().index().lease_aged(QueueId::floor(accepted_before), now.0, messages);
+        let groups = self.shared().index().lease_aged(&aged, now.0, messages);
         reader::leased(self.shared(), groups).await
     }
 
@@ -293,19 +306,14 @@ impl Spool for Embedded {
         self.handle.answer(answer).await
     }
 
+    async fn survey(&self, filter: &Filter, action: Action) -> Result<Reach, SpoolError> {
+        self.shared().check()?;
+        walk::survey(self.shared(), filter, action).await
+    }
+
     async fn admin(&self, filter: &Filter, action: Action) -> Result<u64, SpoolError> {
-        let (mut total, mut after) = (0, None);
-        loop {
-            let (ack, answer) = oneshot::channel();
-            let op = AdminOp { filter: filter.clone(), action, after, ack };
-            self.handle.send(Op::Admin(Box::new(op))).await?;
-            let (count, next) = self.handle.answer(answer).await?;
-            total += count;
-            if next.is_none() {
-                return Ok(total);
-            }
-            after = next;
-        }
+        self.shared().check()?;
+        admin::apply(&self.handle, filter, action).await
     }
 
     async fn list(&self, filter: &Filter, after: Option<RecipientId>, limit: usize) -> Result<Vec<Listed>, SpoolError> {

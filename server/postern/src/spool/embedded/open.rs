@@ -9,10 +9,12 @@
 
 use super::Options;
 use super::content::guarded;
+use super::dropped::{self, Dropped};
 use super::index::{Arrival, Index};
-use super::overlay::Overlay;
+use super::overlay::{Overlay, Shown};
 use super::record::{self, Damaged};
 use super::shared::Shared;
+use super::space::LEAST_FREE;
 use super::states::{Fate, PAGE, Page};
 use super::store::{
     self, CHUNK, CONTENT, FACTS, FORMAT, LOOSE, MESSAGE, META, META_CEILING, META_FORMAT, STATE, Tables,
@@ -26,8 +28,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 const LOCK: &str = "LOCK";
-const STORE: &str = "STORE";
-const QUEUE: &str = "queue.redb";
+pub(super) const STORE: &str = "STORE";
+/// Name of the store's file in its directory.
+pub(super) const QUEUE: &str = "queue.redb";
 const QUEUE_NEW: &str = "queue.redb.new";
 const MARKER: &str = "This folder holds a Postern queue in queue.redb. If that file is missing or damaged, Postern\n\
     refuses to start rather than begin an empty queue. Remove this file to begin one on purpose.\n";
@@ -75,14 +78,30 @@ pub(super) struct Opened {
     pub shared: Shared,
     pub ceiling: u64,
     pub sweeps: Vec<u64>,
+    /// Notes about deletions that the log was told just now.
+    pub told: Vec<Dropped>,
 }
 
 fn at<T>(path: &Path, result: io::Result<T>) -> Result<T, OpenError> {
     result.map_err(|source| OpenError::Io { path: path.to_owned(), source })
 }
 
+/// Locks a store that is to be read only, without making the file if there is none: then no server was ever here.
+pub(super) fn lock_existing(dir: &Path) -> Result<Option<File>, OpenError> {
+    let path = dir.join(LOCK);
+    let Some(lock) = at(&path, File::open(&path).map(Some).or_else(absent))? else { return Ok(None) };
+    match lock.try_lock() {
+        Ok(()) => Ok(Some(lock)),
+        Err(TryLockError::WouldBlock) => Err(OpenError::Locked(path)),
+        Err(TryLockError::Error(source)) => Err(OpenError::Io { path, source }),
+    }
+}
+
 /// Opens or creates the store in `dir`.
-pub(super) fn open(dir: &Path, options: Options) -> Result<Opened, OpenError> {
+pub(super) fn open(dir: &Path, mut options: Options) -> Result<Opened, OpenError> {
+    if options.min_free > 0 {
+        options.min_free = options.min_free.max(LEAST_FREE);
+    }
     at(dir, make_dir(dir))?;
     let lock_path = dir.join(LOCK);
     let lock = at(&lock_path, private().create(true).truncate(false).open(&lock_path))?;
@@ -133,7 +152,7 @@ pub(super) fn load(
     let damaged = |error: redb::Error| OpenError::Damaged { path: path.to_owned(), what: error.to_string() };
     let backend = Arc::new(backend);
     let overlay = at(path, Overlay::new(Arc::clone(&backend)))?;
-    let db = database(path, overlay, &options)?;
+    let db = Shown::new(database(path, overlay, &options)?);
     let meta = guarded(|| {
         let meta = db.begin_read()?.open_table(META)?;
         Ok((meta.get(META_FORMAT)?.map(|row| row.value()), meta.get(META_CEILING)?.map_or(0, |row| row.value())))
@@ -151,9 +170,10 @@ pub(super) fn load(
         .ok_or_else(|| OpenError::Io { path: path.to_owned(), source: io::Error::other("it is still being read") })?;
     let db = database(path, backend, &options)?;
     let mut sweeps = loaded.loose;
+    loaded.dropped.iter().for_each(Dropped::log);
     sweeps.extend(finish(&db, &loaded.finished).map_err(|error| damaged(redb::Error::Corrupted(error.to_string())))?);
     let last = ceiling.max(loaded.last);
-    Ok(Opened { shared: Shared::new(db, index, last, options, home), ceiling, sweeps })
+    Ok(Opened { shared: Shared::new(db, index, last, options, home), ceiling, sweeps, told: loaded.dropped })
 }
 
 fn database(path: &Path, backend: impl StorageBackend, options: &Options) -> Result<redb::Database, OpenError> {
@@ -174,6 +194,8 @@ struct Loaded {
     loose: Vec<u64>,
     /// Messages without an unfinished recipient: deleted by an operator during an attempt that a crash ended.
     finished: Vec<(u64, store::Extent)>,
+    /// Deletions by operators that the log was not told before the crash.
+    dropped: Vec<Dropped>,
 }
 
 impl Loaded {
@@ -219,7 +241,8 @@ impl Loaded {
         let loose =
             txn.open_table(LOOSE)?.iter()?.map(|row| Ok(row?.0.value())).collect::<Result<Vec<_>, redb::Error>>()?;
         let last = loose.iter().copied().max().map_or(last, |id| last.max(id));
-        Ok(Self { last, loose, finished })
+        let dropped = dropped::left(db)?;
+        Ok(Self { last, loose, finished, dropped })
     }
 }
 
@@ -253,7 +276,10 @@ fn create(dir: &Path, options: &Options) -> Result<(), OpenError> {
     let failed = |error: redb::Error| OpenError::Io { path: temporary.clone(), source: io::Error::other(error) };
     let backend = at(&temporary, file.try_clone())
         .and_then(|file| FileBackend::new(file).map_err(|error| failed(error.into())))?;
-    initialize(backend, options).map_err(failed)?;
+    // A small disk is not filled with room for later.
+    let room = usize::try_from((options.free)(dir) / 8).unwrap_or(usize::MAX);
+    let options = Options { pregrow: options.pregrow.min(room), ..options.clone() };
+    initialize(backend, &options).map_err(failed)?;
     at(&temporary, file.sync_all())?;
     at(&path, fs::rename(&temporary, &path))?;
     at(dir, sync_dir(dir))?;

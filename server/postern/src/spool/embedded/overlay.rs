@@ -1,6 +1,7 @@
 //! A view of a store's file whose writes stay in memory: redb repairs a file when it opens it, and one that turns out
 //! to be damaged is to be left as it is.
 
+use super::content::guarded;
 use super::shared::lock;
 use redb::StorageBackend;
 use std::collections::BTreeMap;
@@ -22,6 +23,45 @@ struct Over {
     /// The file counts up to here; what was cut off and grown again is zeros.
     base_len: u64,
     blocks: BTreeMap<u64, Box<[u8; BLOCK]>>,
+}
+
+/// A database that is only looked at. redb writes as it closes one, and may panic if pages are damaged: that must
+/// neither reach anybody nor come on top of another panic.
+pub(super) struct Shown(Option<redb::Database>);
+
+impl Shown {
+    pub(super) fn new(db: redb::Database) -> Self {
+        Self(Some(db))
+    }
+}
+
+impl std::ops::Deref for Shown {
+    type Target = redb::Database;
+
+    fn deref(&self) -> &redb::Database {
+        self.0.as_ref().expect("it is there until it is dropped")
+    }
+}
+
+impl std::ops::DerefMut for Shown {
+    fn deref_mut(&mut self) -> &mut redb::Database {
+        self.0.as_mut().expect("it is there until it is dropped")
+    }
+}
+
+impl Drop for Shown {
+    fn drop(&mut self) {
+        let Some(db) = self.0.take() else { return };
+        if std::thread::panicking() {
+            std::mem::forget(db);
+        } else {
+            // What it would have written was for memory alone.
+            let _ = guarded(|| {
+                drop(db);
+                Ok(())
+            });
+        }
+    }
 }
 
 impl<B: StorageBackend> Overlay<B> {

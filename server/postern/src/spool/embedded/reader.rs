@@ -7,6 +7,7 @@ use super::record::{self, Damaged};
 use super::shared::{Shared, lock};
 use super::states::{Fate, PAGE, Page};
 use super::store::{MESSAGE, STATE};
+use super::walk;
 use crate::spool::{Filter, LeaseToken, Leased, LeasedRecipient, Listed, SpoolError, State, StoredMessage};
 use postern_core::mail::{QueueId, RecipientId, Seq};
 use postern_core::message::ContentSource;
@@ -14,9 +15,6 @@ use postern_core::time::Timestamp;
 use redb::ReadableDatabase;
 use std::collections::HashMap;
 use std::sync::Arc;
-
-/// Recipients looked at while the index is locked once.
-const SCAN: usize = 32_768;
 
 /// A row that was looked for: there, gone meanwhile, or damaged.
 type Row = Result<Option<Arc<StoredMessage>>, SpoolError>;
@@ -33,7 +31,7 @@ pub(super) async fn blocking<T: Send + 'static>(
     }
 }
 
-fn read_row(db: &redb::Database, id: u64) -> Row {
+pub(super) fn read_row(db: &redb::Database, id: u64) -> Row {
     let read = guarded(|| {
         let table = db.begin_read()?.open_table(MESSAGE)?;
         Ok(table.get(id)?.map(|row| record::decode_message(QueueId(id), row.value())))
@@ -117,7 +115,7 @@ fn shelve(shared: &Shared, id: u64, recipients: &[LeasedRecipient], why: &str) {
     for leased in recipients {
         let seq = leased.token.recipient.seq.0;
         if let Some(known) = index.settling(id, seq) {
-            index.apply(id, seq, Fate::Held { due: known.due, attempts: known.attempts }, false);
+            index.apply(id, seq, Fate::Held { due: known.due, attempts: known.attempts, told: known.told }, false);
         }
     }
 }
@@ -156,17 +154,18 @@ pub(super) async fn list(
 ) -> Result<Vec<Listed>, SpoolError> {
     let mut found: Vec<(Selected, State)> = Vec::new();
     while found.len() < limit {
-        let next = {
+        let (slice, next) = walk::slice(shared, filter, None, after, limit - found.len()).await?;
+        {
             let index = shared.index();
-            let (slice, next) = index.list(filter, after, SCAN, limit - found.len());
-            found.extend(slice.into_iter().filter_map(|one| Some((one, index.slot(one.id, one.seq)?.state.shown()?))));
-            next
-        };
+            let shown = slice.into_iter().filter_map(|one| Some((one, index.slot(one.id, one.seq)?.state.shown()?)));
+            found.extend(shown);
+        }
         if next.is_none() {
             break;
         }
         after = next;
     }
+    found.truncate(limit);
     let mut ids: Vec<u64> = found.iter().map(|(one, _)| one.id).collect();
     ids.dedup();
     let rows = rows(shared, ids).await?;
@@ -181,7 +180,7 @@ pub(super) async fn list(
             Some(Err(error)) => return Err(SpoolError::Corrupt(error.to_string())),
         };
         let (attempts, due, seq) = (u32::from(one.attempts), Timestamp(one.due), recipient(one.id, one.seq).seq);
-        listed.push(Listed { message, seq, state, attempts, due, reason });
+        listed.push(Listed { message, seq, state, attempts, due, reason, told: one.told });
     }
     Ok(listed)
 }

@@ -8,7 +8,9 @@
 
 use crate::spool::{NewMessage, Origin, StoredMessage};
 use minicbor::{Decode, Encode};
-use postern_core::mail::{Address, BodyType, Envelope, QueueId, Recipient, ReversePath};
+use postern_core::mail::{
+    Address, BodyType, Envelope, EnvelopeId, Notify, OriginalRecipient, QueueId, Recipient, Ret, ReversePath,
+};
 use postern_core::route::QueueKey;
 use postern_core::time::Timestamp;
 use std::collections::HashMap;
@@ -84,12 +86,25 @@ struct EnvelopeRow<'b> {
     eight_bit: bool,
     #[n(3)]
     smtputf8: bool,
+    /// RET: is it FULL?
+    #[n(4)]
+    ret_full: Option<bool>,
+    #[b(5)]
+    envid: Option<&'b str>,
 }
 
 #[derive(Encode, Decode)]
 struct RecipientRow<'b> {
     #[b(0)]
     address: &'b str,
+    /// [`Notify::bits`].
+    #[n(1)]
+    notify: Option<u8>,
+    /// ORCPT: type and address, decoded.
+    #[b(2)]
+    orcpt_kind: Option<&'b str>,
+    #[b(3)]
+    orcpt_address: Option<&'b str>,
 }
 
 #[derive(Encode, Decode)]
@@ -103,6 +118,29 @@ struct OriginRow<'b> {
     #[b(3)]
     user: Option<&'b str>,
 }
+
+impl<'b> RecipientRow<'b> {
+    fn new(Recipient { address, notify, orcpt }: &'b Recipient) -> Self {
+        Self {
+            address: address.as_str(),
+            notify: notify.map(Notify::bits),
+            orcpt_kind: orcpt.as_ref().map(OriginalRecipient::kind),
+            orcpt_address: orcpt.as_ref().map(OriginalRecipient::address),
+        }
+    }
+
+    fn read(&self) -> Result<Recipient, Damaged> {
+        let notify = self.notify.map(|bits| Notify::from_bits(bits).ok_or(Damaged("what a recipient is notified of")));
+        let orcpt = match (self.orcpt_kind, self.orcpt_address) {
+            (None, None) => None,
+            (Some(kind), Some(address)) => OriginalRecipient::from_decoded(kind, address).map(Some).ok_or(ORIGINAL)?,
+            _ => return Err(ORIGINAL),
+        };
+        Ok(Recipient { address: address(self.address)?, notify: notify.transpose()?, orcpt })
+    }
+}
+
+const ORIGINAL: Damaged = Damaged("an original recipient");
 
 /// What the index needs of a message.
 pub(super) struct Head {
@@ -146,7 +184,7 @@ pub(super) fn encode_message(
     streamed: bool,
 ) -> Vec<u8> {
     // Every field is named, so that one that is added to the values can't be forgotten here.
-    let Envelope { reverse_path, recipients, body, smtputf8 } = &message.envelope;
+    let Envelope { reverse_path, recipients, body, smtputf8, ret, envid } = &message.envelope;
     let Origin { session, listener, peer_addr, user } = &message.origin;
     let row = Row {
         accepted: message.accepted.0,
@@ -162,15 +200,14 @@ pub(super) fn encode_message(
                 ReversePath::Null => None,
                 ReversePath::Path(address) => Some(address.as_str()),
             },
-            recipients: recipients
-                .iter()
-                .map(|Recipient { address }| RecipientRow { address: address.as_str() })
-                .collect(),
+            recipients: recipients.iter().map(RecipientRow::new).collect(),
             eight_bit: match body {
                 BodyType::SevenBit => false,
                 BodyType::EightBit => true,
             },
             smtputf8: *smtputf8,
+            ret_full: ret.map(|ret| ret == Ret::Full),
+            envid: envid.as_ref().map(EnvelopeId::as_str),
         },
         origin: OriginRow {
             session,
@@ -186,12 +223,7 @@ pub(super) fn encode_message(
 pub(super) fn decode_message(id: QueueId, bytes: &[u8]) -> Result<StoredMessage, Damaged> {
     let row: Row<'_> = unseal(row_seed(id.0, 0), bytes)?;
     let keys = queue_keys(&row.queues)?;
-    let recipients = row
-        .envelope
-        .recipients
-        .iter()
-        .map(|r| Ok(Recipient::new(address(r.address)?)))
-        .collect::<Result<Vec<_>, _>>()?;
+    let recipients = row.envelope.recipients.iter().map(RecipientRow::read).collect::<Result<Vec<_>, _>>()?;
     let queues = if row.queue_of.is_empty() {
         let only = keys.first().ok_or(Damaged("a message without a queue"))?;
         vec![only.clone(); recipients.len()]
@@ -212,6 +244,11 @@ pub(super) fn decode_message(id: QueueId, bytes: &[u8]) -> Result<StoredMessage,
             recipients,
             body: if row.envelope.eight_bit { BodyType::EightBit } else { BodyType::SevenBit },
             smtputf8: row.envelope.smtputf8,
+            ret: row.envelope.ret_full.map(|full| if full { Ret::Full } else { Ret::Headers }),
+            envid: match row.envelope.envid {
+                None => None,
+                Some(id) => Some(EnvelopeId::from_decoded(id).ok_or(Damaged("an envelope id"))?),
+            },
         },
         queues,
         accepted: Timestamp(row.accepted),
@@ -398,6 +435,25 @@ mod tests {
         );
         assert_eq!(hex(&encode_fact(b"k", b"v", Some(Timestamp(4)))), "f412072e040000000000000076");
         assert_eq!(hex(&chunk_crc(1, 2, [b"a", b"b"]).to_le_bytes()), "286326de");
+    }
+
+    #[test]
+    fn what_is_asked_of_dsns_is_appended_to_format_1() {
+        let mut new = message();
+        new.envelope.recipients.truncate(2);
+        new.queues.truncate(2);
+        new.queues[1] = new.queues[0].clone();
+        (new.envelope.ret, new.envelope.envid) = (Some(Ret::Full), EnvelopeId::parse("e+20id"));
+        new.envelope.recipients[0].notify = Notify::parse("SUCCESS,DELAY");
+        new.envelope.recipients[1].orcpt = OriginalRecipient::parse("rfc822;o@p", false);
+        let (keys, of) = distinct(&new.queues);
+        let bytes = encode_message(QueueId(9), &new, &keys, &of, 100, true);
+        assert_eq!(decode_message(QueueId(9), &bytes).unwrap().envelope, new.envelope);
+        assert!(decode_head(QueueId(9), &bytes).is_ok() && decode_extent(QueueId(9), &bytes).is_ok());
+        let envelope = "866b6140622e6578616d706c6582826d78406f6e652e6578616d706c6505846d794074776f2e6578616d706c65f666726663383232636f4070f5f4f564652069\
+                        64";
+        let hex: String = bytes.iter().map(|octet| format!("{octet:02x}")).collect();
+        assert!(hex.contains(envelope), "{hex}");
     }
 
     #[test]

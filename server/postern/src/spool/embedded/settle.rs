@@ -60,16 +60,17 @@ impl SettleOp {
 
 /// What becomes of a leased recipient: its new state, and whether that has to be written.
 pub(super) fn fate(settle: &Settle, known: Settling) -> (Fate, bool) {
-    let Settling { due, attempts, then } = known;
-    let (due, attempts, attempted) = match settle {
+    let Settling { due, attempts, told, then } = known;
+    let (due, attempts, told, changed) = match settle {
         Settle::Done => return (Fate::Done, true),
-        Settle::Defer { due, .. } => (due.0, attempts.saturating_add(1), true),
-        Settle::Release => (due, attempts, false),
+        Settle::Defer { due, told: now, .. } => (due.0, attempts.saturating_add(1), told || *now, true),
+        Settle::Told => (due, attempts, true, true),
+        Settle::Release => (due, attempts, told, false),
     };
     match then {
-        None => (Fate::Pending { due, attempts }, attempted),
-        Some(Action::Retry(at) | Action::Release(at)) => (Fate::Pending { due: at.0, attempts }, true),
-        Some(Action::Hold) => (Fate::Held { due, attempts }, true),
+        None => (Fate::Pending { due, attempts, told }, changed),
+        Some(Action::Retry(at) | Action::Release(at)) => (Fate::Pending { due: at.0, attempts, told }, true),
+        Some(Action::Hold) => (Fate::Held { due, attempts, told }, true),
         Some(Action::Delete) => (Fate::Done, true),
     }
 }
@@ -80,18 +81,27 @@ mod tests {
     use postern_core::time::Timestamp;
 
     fn check(settle: &Settle, then: Option<Action>, expected: (Fate, bool)) {
-        assert_eq!(fate(settle, Settling { due: 5, attempts: 2, then }), expected, "{settle:?} {then:?}");
+        assert_eq!(fate(settle, Settling { due: 5, attempts: 2, told: false, then }), expected, "{settle:?} {then:?}");
     }
 
     #[test]
     fn operators_are_obeyed_at_the_settlement() {
-        let defer = Settle::Defer { due: Timestamp(9), reason: String::new() };
-        check(&defer, None, (Fate::Pending { due: 9, attempts: 3 }, true));
-        check(&defer, Some(Action::Hold), (Fate::Held { due: 9, attempts: 3 }, true));
-        check(&defer, Some(Action::Retry(Timestamp(6))), (Fate::Pending { due: 6, attempts: 3 }, true));
+        let pending = |due, attempts, told| Fate::Pending { due, attempts, told };
+        let held = |due, attempts, told| Fate::Held { due, attempts, told };
+        let defer = Settle::Defer { due: Timestamp(9), reason: String::new(), told: false };
+        check(&defer, None, (pending(9, 3, false), true));
+        check(&defer, Some(Action::Hold), (held(9, 3, false), true));
+        check(&defer, Some(Action::Retry(Timestamp(6))), (pending(6, 3, false), true));
         check(&defer, Some(Action::Delete), (Fate::Done, true));
-        check(&Settle::Release, None, (Fate::Pending { due: 5, attempts: 2 }, false));
-        check(&Settle::Release, Some(Action::Hold), (Fate::Held { due: 5, attempts: 2 }, true));
+        check(
+            &Settle::Defer { due: Timestamp(9), reason: String::new(), told: true },
+            None,
+            (pending(9, 3, true), true),
+        );
+        check(&Settle::Told, None, (pending(5, 2, true), true));
+        check(&Settle::Told, Some(Action::Hold), (held(5, 2, true), true));
+        check(&Settle::Release, None, (pending(5, 2, false), false));
+        check(&Settle::Release, Some(Action::Hold), (held(5, 2, false), true));
         check(&Settle::Done, Some(Action::Hold), (Fate::Done, true));
     }
 }

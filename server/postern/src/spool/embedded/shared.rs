@@ -4,6 +4,7 @@
 use super::Options;
 use super::budget::Budget;
 use super::index::Index;
+use super::open::QUEUE;
 use super::space::Space;
 use super::writer::Op;
 use crate::spool::{Health, LeaseToken, SpoolError};
@@ -27,6 +28,8 @@ pub(super) struct Shared {
     pub own_budget: Budget,
     pub space: Arc<Space>,
     pub options: Options,
+    /// The store's file, if it is in one.
+    pub file: Option<PathBuf>,
     /// For the one who waits for [`crate::spool::Spool::changed`].
     pub news: Notify,
     /// Why the store takes nothing any more.
@@ -55,6 +58,7 @@ impl Shared {
         home: Option<(PathBuf, File)>,
     ) -> Self {
         let (dir, lock) = home.unzip();
+        let file = dir.as_ref().map(|dir: &PathBuf| dir.join(QUEUE));
         Self {
             db,
             index: Mutex::new(index),
@@ -63,6 +67,7 @@ impl Shared {
             own_budget: Budget::new(OWN_MEMORY, options.patience),
             space: Arc::new(Space::new(dir, options.min_free, options.free)),
             options,
+            file,
             news: Notify::new(),
             broken: watch::Sender::new(None),
             chores: Mutex::default(),
@@ -127,7 +132,17 @@ impl Shared {
     pub(super) fn health(&self) -> Health {
         match self.check() {
             Err(SpoolError::Poisoned(why)) => Health::Poisoned(why),
-            _ => self.space.full().map_or(Health::Ok, Health::Full),
+            _ => self.space.full().map_or(Health::Ok, |why| {
+                self.look_for_room();
+                Health::Full(why)
+            }),
+        }
+    }
+
+    /// Has the writer count what there is in the store's file, if it is time to.
+    pub(super) fn look_for_room(&self) {
+        if self.space.count_is_due() {
+            self.wake();
         }
     }
 }

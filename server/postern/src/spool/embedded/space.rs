@@ -6,7 +6,12 @@
 //! the file system is asked again, count as used. What rows and pages cost besides content, and what others write within
 //! a second, is what `min_free` is there for.
 //!
-//! The file system is asked at most once a second, by one task, and not while anything is locked.
+//! The file system is asked at most once a second (more often when little is left), and not while anything is locked.
+//!
+//! A store's file hardly shrinks: what leaves the queue leaves pages in it that are used again. So when the file system
+//! has too little left, the writer counts what the rows take ([`super::count`]), and what the file has beyond twice that
+//! counts as room, too; twice, as pages are powers of two and trees are not full. Without it a disk that was full once
+//! would stay so for the server until the last message is gone, or for good.
 
 use super::shared::lock;
 use crate::spool::SpoolError;
@@ -16,6 +21,16 @@ use std::time::{Duration, Instant};
 
 /// How long an answer about free space is good for.
 const AGE: Duration = Duration::from_secs(1);
+/// … and if there is less than twice what is kept free.
+const AGE_NEAR: Duration = Duration::from_millis(20);
+/// Octets of the file that are not taken for room: pages that were freed, and must not be used yet.
+const SLACK: u64 = 8 * 1024 * 1024;
+/// Least that is kept free, if anything is: a transaction and what it copies must fit.
+pub(super) const LEAST_FREE: u64 = 16 * 1024 * 1024;
+/// The writer counts at most this often, …
+const COUNT_EVERY: Duration = Duration::from_secs(1);
+/// … and spends one part in so many of its time on it.
+const COUNT_SHARE: u32 = 20;
 
 #[derive(Debug)]
 pub(super) struct Space {
@@ -31,8 +46,20 @@ struct State {
     asked: Instant,
     /// What the file system said, less what was written since.
     free: u64,
+    /// What the file has room for, less twice what was written since it was counted. 0 as long as nobody needs to know.
+    inside: u64,
     /// Promised and not written yet.
     reserved: u64,
+    /// Something was refused: it should be counted (again).
+    wanted: bool,
+    /// Not before this.
+    count_at: Instant,
+}
+
+impl State {
+    fn available(&self) -> u64 {
+        self.free.saturating_add(self.inside)
+    }
 }
 
 /// Octets of the disk that are promised to somebody; given back when dropped.
@@ -47,7 +74,8 @@ pub(super) struct Room {
 impl Space {
     pub(super) fn new(dir: Option<PathBuf>, min_free: u64, ask: fn(&Path) -> u64) -> Self {
         let free = dir.as_deref().map_or(u64::MAX, ask);
-        let state = Mutex::new(State { asked: Instant::now(), free, reserved: 0 });
+        let now = Instant::now();
+        let state = Mutex::new(State { asked: now, free, inside: 0, reserved: 0, wanted: false, count_at: now });
         Self { dir, min_free, ask, state }
     }
 
@@ -66,15 +94,31 @@ impl Space {
     /// Why no mail is taken, if the disk is nearly full.
     pub(super) fn full(&self) -> Option<String> {
         self.look();
+        let mut state = lock(&self.state);
+        let full = self.dir.is_some() && state.available() < self.min_free;
+        state.wanted |= full;
+        full.then(|| self.why(&state))
+    }
+
+    /// Is it time to count what the rows take?
+    pub(super) fn count_is_due(&self) -> bool {
         let state = lock(&self.state);
-        (self.dir.is_some() && state.free < self.min_free).then(|| self.why(&state))
+        state.wanted && state.count_at <= Instant::now()
+    }
+
+    /// It was counted: the rows of `file` take `used` octets. `took`: what that cost.
+    pub(super) fn counted(&self, file: &Path, used: u64, took: Duration) {
+        let inside = allocated_octets(file).saturating_sub(used.saturating_mul(2).saturating_add(SLACK));
+        let mut state = lock(&self.state);
+        (state.inside, state.wanted) = (inside, false);
+        state.count_at = Instant::now() + COUNT_EVERY.max(took * COUNT_SHARE);
     }
 
     fn why(&self, state: &State) -> String {
         let dir = self.dir.as_deref().unwrap_or(Path::new("memory"));
-        let State { free, reserved, .. } = state;
+        let State { free, inside, reserved, .. } = state;
         format!(
-            "{free} octets free in {}, {reserved} of them promised, at least {} are kept",
+            "{free} octets free in {} and {inside} in the store, {reserved} of them promised, at least {} are kept",
             dir.display(),
             self.min_free
         )
@@ -86,7 +130,8 @@ impl Space {
         let now = Instant::now();
         {
             let mut state = lock(&self.state);
-            if now.duration_since(state.asked) < AGE {
+            let age = if state.free / 2 < self.min_free { AGE_NEAR } else { AGE };
+            if now.duration_since(state.asked) < age {
                 return;
             }
             state.asked = now;
@@ -103,10 +148,12 @@ impl Room {
         self.space.look();
         let mut state = lock(&self.space.state);
         if self.space.dir.is_some() && !self.own {
-            let keeps = |wanted: u64| state.free.checked_sub(wanted).is_some_and(|left| left >= self.space.min_free);
+            let keeps =
+                |wanted: u64| state.available().checked_sub(wanted).is_some_and(|left| left >= self.space.min_free);
             // For what was promised only the disk counts, not others' promises: who has begun can finish.
             let fits = if more > 0 || octets == 0 { keeps(state.reserved.saturating_add(more)) } else { keeps(octets) };
             if !fits {
+                state.wanted = true;
                 return Err(SpoolError::Busy(self.space.why(&state)));
             }
         }
@@ -127,6 +174,7 @@ impl Room {
         let mut state = lock(&self.space.state);
         state.reserved = state.reserved.saturating_sub(self.octets);
         state.free = state.free.saturating_sub(self.octets);
+        state.inside = state.inside.saturating_sub(self.octets.saturating_mul(2));
         self.octets = 0;
     }
 }
@@ -147,6 +195,17 @@ pub(super) fn free_octets(dir: &Path) -> u64 {
     {
         let _ = dir;
         u64::MAX
+    }
+}
+
+/// Octets of the disk that a file takes: less than its length where it was never written. What can't be asked has none.
+fn allocated_octets(file: &Path) -> u64 {
+    #[cfg(unix)]
+    return std::fs::metadata(file).map_or(0, |file| std::os::unix::fs::MetadataExt::blocks(&file).saturating_mul(512));
+    #[cfg(not(unix))]
+    {
+        let _ = file;
+        0
     }
 }
 
@@ -189,10 +248,28 @@ mod tests {
         assert_eq!(figures(), (2000, 500));
         drop(room);
         assert_eq!(figures(), (2000, 0));
+        assert!(!space.count_is_due());
         // Others fill the disk: nobody goes on, promised or not.
         let mut room = space.reserve(500).unwrap();
         lock(&space.state).free = 1200;
         assert!(room.need(500).is_err());
         room.need(200).unwrap();
+        assert!(space.count_is_due(), "something was refused");
+    }
+
+    #[test]
+    fn what_the_file_has_room_for_counts_too() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), vec![1; 2 * usize::try_from(SLACK).unwrap()]).unwrap();
+        let space = Arc::new(Space::new(Some(PathBuf::from("x")), 1000, |_| 10));
+        assert!(space.full().is_some() && space.count_is_due());
+        space.counted(file.path(), SLACK, Duration::ZERO);
+        assert!(space.full().is_some(), "twice what the rows take, and some slack, is all of it");
+        space.counted(file.path(), SLACK / 4, Duration::ZERO);
+        assert!(space.full().is_none() && !space.count_is_due());
+        let mut room = space.reserve(SLACK / 4 - 1000).unwrap();
+        assert!(space.reserve(SLACK / 2).is_err());
+        room.spend();
+        assert!(space.full().is_some(), "{:?}", space.state);
     }
 }

@@ -14,10 +14,10 @@ const MAX_REASON: usize = 512;
 pub(super) enum Fate {
     /// Out of the queue.
     Done,
-    /// Waits until `due`.
-    Pending { due: u64, attempts: u16 },
+    /// Waits until `due`. `told`: the sender knows that it is late.
+    Pending { due: u64, attempts: u16, told: bool },
     /// Waits for an operator; `due` is what it was.
-    Held { due: u64, attempts: u16 },
+    Held { due: u64, attempts: u16, told: bool },
 }
 
 /// One recipient in a page.
@@ -32,6 +32,9 @@ struct StateRow {
     /// Place of its reason, from 1; 0 is none.
     #[n(3)]
     reason: u16,
+    /// The sender was told of the delay; absent: not yet.
+    #[n(4)]
+    told: Option<bool>,
 }
 
 /// The states of up to 256 recipients; one that isn't there is as it was accepted.
@@ -50,26 +53,27 @@ impl Page {
             self.states.resize(place + 1, None);
         }
         let kept = self.states[place].map_or(0, |state| state.reason);
-        let (kind, due, attempts) = match fate {
-            Fate::Done => (0, 0, 0),
-            Fate::Pending { due, attempts } => (1, due, attempts),
-            Fate::Held { due, attempts } => (2, due, attempts),
+        let (kind, due, attempts, told) = match fate {
+            Fate::Done => (0, 0, 0, false),
+            Fate::Pending { due, attempts, told } => (1, due, attempts, told),
+            Fate::Held { due, attempts, told } => (2, due, attempts, told),
         };
         let reason = match (fate, reason) {
             (Fate::Done, _) => 0,
             (_, Some(text)) => self.place_of(text),
             (_, None) => kept,
         };
-        self.states[place] = Some(StateRow { kind, due, attempts, reason });
+        self.states[place] = Some(StateRow { kind, due, attempts, reason, told: told.then_some(true) });
     }
 
     /// What is said of the recipient at `place`; None: it is as it was accepted.
     pub(super) fn get(&self, place: usize) -> Option<Fate> {
-        let state = (*self.states.get(place)?)?;
-        Some(match state.kind {
+        let StateRow { kind, due, attempts, told, .. } = (*self.states.get(place)?)?;
+        let told = told.unwrap_or(false);
+        Some(match kind {
             0 => Fate::Done,
-            1 => Fate::Pending { due: state.due, attempts: state.attempts },
-            _ => Fate::Held { due: state.due, attempts: state.attempts },
+            1 => Fate::Pending { due, attempts, told },
+            _ => Fate::Held { due, attempts, told },
         })
     }
 
@@ -138,7 +142,7 @@ mod tests {
     #[test]
     fn a_state_of_no_known_kind_is_damage() {
         let mut page = Page::default();
-        page.set(0, Fate::Held { due: 1, attempts: 1 }, None);
+        page.set(0, Fate::Held { due: 1, attempts: 1, told: false }, None);
         page.states[0].as_mut().unwrap().kind = 3;
         assert!(Page::from_row(1, 0, &page.seal(1, 0)).is_err());
     }
@@ -146,20 +150,31 @@ mod tests {
     #[test]
     fn format_1_stays_as_it_is() {
         let mut page = Page::default();
-        page.set(1, Fate::Pending { due: 7, attempts: 2 }, Some("no"));
+        page.set(1, Fate::Pending { due: 7, attempts: 2, told: false }, Some("no"));
         let hex: String = page.seal(1, 0)[4..].iter().map(|octet| format!("{octet:02x}")).collect();
         assert_eq!(hex, "8282f684010702018162 6e6f".replace(' ', ""));
         assert_eq!(page.seal(1, 0), page.clone().seal(1, 0));
     }
 
     #[test]
+    fn that_the_sender_was_told_is_appended_to_format_1() {
+        let mut page = Page::default();
+        let told = Fate::Held { due: 7, attempts: 2, told: true };
+        page.set(0, told, None);
+        let row = page.seal(1, 0);
+        let hex: String = row[4..].iter().map(|octet| format!("{octet:02x}")).collect();
+        assert_eq!(hex, "8281850207020 0f580".replace(' ', ""));
+        assert_eq!(Page::from_row(1, 0, &row).unwrap().get(0), Some(told));
+    }
+
+    #[test]
     fn pages_share_reasons_and_forget_them() {
         let mut page = Page::default();
-        let fate = Fate::Pending { due: 3, attempts: 2 };
+        let fate = Fate::Pending { due: 3, attempts: 2, told: false };
         page.set(255, fate, Some(&format!("{}é", "x".repeat(511))));
         page.set(3, fate, Some("busy\r\nX"));
-        page.set(4, Fate::Held { due: 9, attempts: 1 }, Some("busy"));
-        page.set(4, Fate::Held { due: 9, attempts: 1 }, None);
+        page.set(4, Fate::Held { due: 9, attempts: 1, told: false }, Some("busy"));
+        page.set(4, Fate::Held { due: 9, attempts: 1, told: false }, None);
         let read = Page::from_row(1, 0, &page.seal(1, 0)).unwrap();
         assert_eq!((read.get(0), read.get(3), read.reason(3), read.reason(4)), (None, Some(fate), "busy", "busy"));
         assert_eq!((read.reason(255).len(), read.reasons.len()), (511, 2));

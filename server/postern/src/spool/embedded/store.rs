@@ -12,6 +12,7 @@
 //! An accept writes two rows (message, content), the settlement of a fresh single-recipient message deletes two.
 //! Tables are opened when first touched: each open one costs at commit.
 
+use super::dropped::Dropped;
 use super::record::{self, Damaged};
 use super::states::{Fate, PAGE, Page};
 use bytes::Bytes;
@@ -227,6 +228,13 @@ impl<'t> Tables<'t> {
             None => drop(facts.remove(key)?),
         }
         Ok(())
+    }
+
+    /// The note about a deletion, if there is one.
+    pub(super) fn note(&mut self, key: &[u8]) -> Result<Option<Dropped>, StoreError> {
+        let row = table!(self, facts, FACTS).get(key)?;
+        // A damaged one costs a log line, and not the store.
+        Ok(row.and_then(|row| Dropped::from_row(key, row.value()).ok()))
     }
 
     /// Removes facts that have expired among the `max` after `cursor`; gives where to go on, None at the end.

@@ -8,7 +8,9 @@
 
 use super::admin::{self, AdminOp};
 use super::budget::Share;
+use super::count;
 use super::draft::Streamed;
+use super::dropped::{Dropped, Told};
 use super::group::Group;
 use super::hot::HotMessage;
 use super::index::Arrival;
@@ -23,6 +25,7 @@ use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::time::Instant;
 use tokio::sync::mpsc::{Receiver, error::TryRecvError};
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
@@ -142,13 +145,23 @@ pub(super) struct Writer {
     undurable: usize,
     purge_at: u64,
     purge_cursor: Vec<u8>,
+    /// Notes about deletions that the log has been told.
+    told: Told,
 }
 
 impl Writer {
-    pub(super) fn new(shared: Arc<Shared>, ops: Receiver<Op>, ceiling: u64, sweeps: Vec<u64>) -> Self {
-        let purge_at = (shared.options.clock)().0.saturating_add(PURGE_EVERY_MS);
+    pub(super) fn new(
+        shared: Arc<Shared>,
+        ops: Receiver<Op>,
+        ceiling: u64,
+        sweeps: Vec<u64>,
+        told: &[Dropped],
+    ) -> Self {
+        let now = (shared.options.clock)();
+        let purge_at = now.0.saturating_add(PURGE_EVERY_MS);
         let sweeps = sweeps.into();
-        Self { shared, ops, sweeps, ceiling, undurable: 0, purge_at, purge_cursor: Vec::new() }
+        let told = Told::new(told, now);
+        Self { shared, ops, sweeps, ceiling, undurable: 0, purge_at, purge_cursor: Vec::new(), told }
     }
 
     /// Runs until all handles are gone. However it ends before that, the store is poisoned.
@@ -177,8 +190,10 @@ impl Writer {
             if let Some(op) = admin {
                 self.administer(*op);
             }
+            self.count();
         }
         // The last handle is gone, and with it the last draft. What they left is little if the store was idle.
+        self.told.close();
         for _ in 0..CLOSING {
             if self.shared.check().is_err() || !self.has_chores() {
                 break;
@@ -201,7 +216,7 @@ impl Writer {
 
     fn has_chores(&self) -> bool {
         let chores = lock(&self.shared.chores);
-        !self.sweeps.is_empty() || !chores.discarded.is_empty() || !chores.returned.is_empty()
+        !self.sweeps.is_empty() || self.notes_due() > 0 || !chores.discarded.is_empty() || !chores.returned.is_empty()
     }
 
     /// What has come in meanwhile, up to a group's size. An admin action is a group of its own.
@@ -236,7 +251,8 @@ impl Writer {
         let mut group = self.group(ops);
         if self.guard(|writer| writer.transact(&mut group)).is_some() {
             self.guard(|writer| {
-                group.finish(&writer.shared);
+                let dropped = group.finish(&writer.shared);
+                writer.tell(&dropped);
                 Ok(())
             });
         }
@@ -245,14 +261,16 @@ impl Writer {
     fn transact(&mut self, group: &mut Group) -> Result<(), StoreError> {
         group.prepare(&self.shared.index());
         let sweep = !self.sweeps.is_empty();
-        if group.is_empty() && !sweep {
+        let notes = self.notes_due();
+        if group.is_empty() && !sweep && notes == 0 {
             return Ok(());
         }
         let streamed = group.chunk_octets();
-        let durable = !group.only_chunks() || sweep || self.undurable + streamed >= DURABLE_EVERY;
+        let durable = !group.only_chunks() || sweep || notes > 0 || self.undurable + streamed >= DURABLE_EVERY;
         let txn = store::begin(&self.shared.db, durable, self.shared.options.quick_repair)?;
         let mut tables = Tables::new(&txn);
         group.write(&mut tables)?;
+        self.told.remove(&mut tables, notes)?;
         let swept = self.sweep(&mut tables)?;
         let ceiling = self.raise_ceiling(&mut tables, group.newest())?;
         if durable {
@@ -263,6 +281,7 @@ impl Writer {
 
         self.undurable = if durable { 0 } else { self.undurable + streamed };
         self.ceiling = ceiling;
+        self.told.removed(notes);
         self.sweeps.drain(..swept);
         self.sweeps.extend(group.loose());
         Ok(())
@@ -324,16 +343,41 @@ impl Writer {
         Ok(())
     }
 
+    /// Looks for room in the store's file, if somebody was refused and it is time to.
+    fn count(&mut self) {
+        let Some(file) = self.shared.file.as_deref().filter(|_| self.shared.space.count_is_due()) else { return };
+        let start = Instant::now();
+        match count::used(&self.shared.db) {
+            Ok(used) => self.shared.space.counted(file, used, start.elapsed()),
+            // Whoever reads that message finds the same.
+            Err(error) => {
+                tracing::warn!("what the queue takes can't be counted: {error}");
+                self.shared.space.counted(file, u64::MAX, start.elapsed());
+            }
+        }
+    }
+
     fn administer(&mut self, op: AdminOp) {
         let done = self.guard(|writer| {
             writer.undurable = 0;
-            let (slice, loose) = admin::run(&writer.shared, &op)?;
-            writer.sweeps.extend(loose);
-            Ok(slice)
+            let done = admin::run(&writer.shared, &op)?;
+            writer.sweeps.extend(done.loose);
+            writer.tell(&done.dropped);
+            Ok(done.count)
         });
-        if let Some(slice) = done {
+        if let Some(count) = done {
             // Nobody minds if the waiter is gone.
-            let _ = op.ack.send(Ok(slice));
+            let _ = op.ack.send(Ok(count));
         }
+    }
+
+    /// Tells the log of deletions that are final and durable.
+    fn tell(&mut self, dropped: &[Dropped]) {
+        dropped.iter().for_each(Dropped::log);
+        self.told.extend(dropped, (self.shared.options.clock)());
+    }
+
+    fn notes_due(&self) -> usize {
+        self.told.due((self.shared.options.clock)())
     }
 }

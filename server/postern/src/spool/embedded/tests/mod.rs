@@ -6,10 +6,11 @@
 
 mod disk;
 
+use super::admin::AdminOp;
 use super::open::{initialize, load};
 use super::shared::Shared;
 use super::store::{self, BODY, CONTENT, LOOSE, MESSAGE, STATE, Tables};
-use super::writer::Writer;
+use super::writer::{Op, Writer};
 use super::{Embedded, Options};
 use crate::spool::{
     Action, Draft, Fact, Facts, Filter, Health, NewMessage, Origin, Settle, Settlement, Spool, SpoolError, State,
@@ -97,8 +98,12 @@ async fn admin(spool: &Embedded, destination: &str, action: Action) -> Result<()
     spool.admin(&filter, action).await.map(drop)
 }
 
-fn defer(_: u32) -> Settle {
-    Settle::Defer { due: T0.after(Duration::from_secs(60)), reason: "451 no".to_owned() }
+/// With a delay notice, or for a recipient that nobody attempts.
+fn tell(seq: u32) -> Settle {
+    match seq % 2 {
+        0 => Settle::Told,
+        _ => Settle::Defer { due: T0.after(Duration::from_secs(60)), reason: "451 no".to_owned(), told: true },
+    }
 }
 
 /// One step of the scenario; each changes the store at most once.
@@ -107,10 +112,10 @@ async fn step(spool: &Embedded, number: usize) -> Result<(), SpoolError> {
         0 => commit(spool, 4000, &["a"]).await,
         1 => commit(spool, 300_000, &["b", "c"]).await,
         2 => settle(spool, "a", &[2000, 280_000], |_| Settle::Done).await,
-        3 => settle(spool, "b", &[], defer).await,
+        3 => settle(spool, "b", &[1500], tell).await,
         4 => admin(spool, "c", Action::Hold).await,
         5 => commit(spool, 100_000, &["m"; 600]).await,
-        6 => settle(spool, "m", &[], |seq| if seq % 3 == 0 { Settle::Done } else { defer(seq) }).await,
+        6 => settle(spool, "m", &[], |seq| if seq % 3 == 0 { Settle::Done } else { tell(seq) }).await,
         7 => draft(spool, 400_000).await.map(drop),
         8 => admin(spool, "c", Action::Delete).await,
         9 => admin(spool, "b", Action::Delete).await,
@@ -126,7 +131,7 @@ async fn snapshot(spool: &Embedded) -> Vec<String> {
     for one in spool.list(&Filter::default(), None, usize::MAX).await.unwrap() {
         let state = if one.state == State::InAttempt { State::Pending } else { one.state };
         let place = (one.message.id, one.seq, &one.message.queues[one.seq.index()]);
-        seen.push(format!("{place:?} {state:?} {} {} {}", one.attempts, one.due.0, one.reason));
+        seen.push(format!("{place:?} {state:?} {} {} {} {}", one.attempts, one.due.0, one.told, one.reason));
         ids.insert(one.message.id);
     }
     for id in ids {
@@ -170,7 +175,7 @@ async fn expected(quick: bool) -> Vec<Vec<String>> {
         all.push(snapshot(&spool).await);
     }
     // Recipients, contents, facts.
-    assert_eq!(all[STEPS].len(), (400 + 1) + 2 + 2, "{:?}", all[STEPS]);
+    assert_eq!(all[STEPS].len(), (400 + 2) + 3 + 2, "{:?}", all[STEPS]);
     all
 }
 
@@ -307,7 +312,7 @@ fn closing_leaves_most_sweeping_to_the_next_open() {
     let shared = Arc::new(opened.shared);
     let (ops, queued) = tokio::sync::mpsc::channel(1);
     drop(ops);
-    Writer::new(Arc::clone(&shared), queued, opened.ceiling, opened.sweeps).run();
+    Writer::new(Arc::clone(&shared), queued, opened.ceiling, opened.sweeps, &[]).run();
     assert!(shared.check().is_ok());
     let (chunks, ids) = content_rows(&shared);
     assert!(chunks < 10_000 && chunks > 5000 && ids > 2500 && ids < 5000, "{chunks} chunks of {ids} are left");
@@ -335,8 +340,11 @@ impl std::task::Wake for Trap {
 #[tokio::test]
 async fn a_panic_of_the_writer_anywhere_poisons() {
     let spool = open(&Disk::new(empty(true), Fault::None), true);
-    let filter = Filter::default();
-    let mut admin = Box::pin(spool.admin(&filter, Action::Hold));
+    let (ack, answer) = tokio::sync::oneshot::channel();
+    let (filter, action) = (Filter::default(), Action::Hold);
+    let op = Op::Admin(Box::new(AdminOp { filter, action, recipients: Vec::new(), dropped: Vec::new(), ack }));
+    let handle = &spool.handle;
+    let mut admin = Box::pin(async { handle.send(op).await.and(handle.answer(answer).await) });
     let trap = std::task::Waker::from(Arc::new(Trap));
     {
         // The writer can't answer while the index is locked.

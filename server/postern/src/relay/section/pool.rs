@@ -1,0 +1,91 @@
+//! `[pool.NAME]` and `[domain."NAME"]`.
+
+use postern_core::mail::valid_domain;
+use postern_core::zone::{Pool, PoolAddress, Source};
+use serde::{Deserialize, Serialize};
+use std::net::{IpAddr, Ipv4Addr};
+
+/// `[pool.NAME]`
+#[derive(Clone, Debug, Deserialize, Serialize, PartialEq)]
+#[serde(deny_unknown_fields, default)]
+pub struct PoolSection {
+    /// What mail leaves from.
+    pub addresses: Vec<PoolAddressSection>,
+}
+
+/// One of a pool's `addresses`.
+#[derive(Clone, Debug, Deserialize, Serialize, PartialEq)]
+#[serde(deny_unknown_fields)]
+pub struct PoolAddressSection {
+    /// An address of this machine; an unspecified one leaves the choice to the system.
+    pub ip: IpAddr,
+    /// Name in EHLO; empty: the server's.
+    #[serde(default)]
+    pub helo: String,
+    /// Share of the recipients, relative to the others'.
+    #[serde(default = "one")]
+    pub weight: f64,
+}
+
+fn one() -> f64 {
+    1.0
+}
+
+impl Default for PoolSection {
+    fn default() -> Self {
+        let any = PoolAddressSection { ip: Ipv4Addr::UNSPECIFIED.into(), helo: String::new(), weight: 1.0 };
+        Self { addresses: vec![any] }
+    }
+}
+
+impl PoolSection {
+    /// Checks the values; `hostname` is the name of addresses that have none.
+    ///
+    /// # Errors
+    /// One line that begins with the key.
+    pub fn check(&self, name: &str, hostname: &str) -> Result<Pool, String> {
+        let mut addresses = Vec::with_capacity(self.addresses.len());
+        for PoolAddressSection { ip, helo, weight } in &self.addresses {
+            let helo = if helo.is_empty() { hostname } else { helo };
+            if !valid_domain(helo) {
+                return Err(format!("pool.{name}.addresses: helo `{helo}` of {ip} is not a host name"));
+            }
+            addresses.push(PoolAddress { source: Source { ip: *ip, helo: helo.to_owned() }, weight: *weight });
+        }
+        Pool::new(name.into(), addresses).map_err(|error| format!("pool.{name}.addresses: {error}"))
+    }
+}
+
+/// `[domain."NAME"]`: what holds for one recipient domain.
+#[derive(Clone, Debug, Default, Deserialize, Serialize, PartialEq)]
+#[serde(deny_unknown_fields, default)]
+pub struct DomainSection {
+    /// Most connections to it at once, over all zones; in place of their `per_domain`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub connections: Option<usize>,
+}
+
+/// Limits of one recipient domain.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DomainLimits {
+    /// Lower case.
+    pub domain: String,
+    /// Most connections over all zones.
+    pub connections: Option<usize>,
+}
+
+impl DomainSection {
+    /// Checks the values.
+    ///
+    /// # Errors
+    /// One line that begins with the key.
+    pub fn check(&self, name: &str) -> Result<DomainLimits, String> {
+        if !valid_domain(name) {
+            return Err(format!("domain.\"{name}\": `{name}` is not a domain"));
+        }
+        if self.connections == Some(0) {
+            return Err(format!("domain.\"{name}\".connections: must be at least 1"));
+        }
+        Ok(DomainLimits { domain: name.to_lowercase(), connections: self.connections })
+    }
+}

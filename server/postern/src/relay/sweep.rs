@@ -1,0 +1,187 @@
+//! What is due by age though nobody attempts it, as its next hop rests or its zone is gone: mail that has grown too old
+//! is bounced, and senders of mail that is late are told.
+//!
+//! Expiry looks at all that is old enough each time, as what it finds leaves the queue. Delays are looked for in rounds
+//! by a cursor in memory, since what it finds stays: each message once in a round, and those whose sender has been told
+//! (a durable flag) not at all. Later rounds find what was in an attempt or not due before.
+
+use super::router::Zones;
+use super::settle::Settler;
+use super::worker::LEASE_TTL;
+use crate::deliver::Attempt;
+use crate::spool::{Aged, Leased, LeasedRecipient, Spool};
+use postern_core::mail::{EnhancedCode, Outcome, QueueId, Reason, Scope, Seq};
+use postern_core::time::Timestamp;
+use postern_core::zone::Zone;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::watch;
+use tracing::warn;
+
+/// Messages that are looked at at once.
+const BATCH: usize = 100;
+
+/// The least ages at which any zone has something to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ages {
+    /// Mail expires.
+    max_age: Duration,
+    /// Senders are told of a delay.
+    delay_notice: Option<Duration>,
+}
+
+impl Ages {
+    /// Of these zones.
+    #[must_use]
+    pub fn new(zones: &[Zone]) -> Self {
+        let max_age = zones.iter().map(|zone| zone.max_age).min().unwrap_or(Duration::MAX);
+        Self { max_age, delay_notice: zones.iter().filter_map(|zone| zone.dsn.delay_notice).min() }
+    }
+
+    /// Between two looks.
+    fn pause(&self) -> Duration {
+        let shortest = self.delay_notice.map_or(self.max_age, |after| after.min(self.max_age));
+        (shortest / 20).clamp(Duration::from_secs(1), Duration::from_secs(60))
+    }
+}
+
+/// Where the search for delays stands.
+struct Cursor {
+    next: QueueId,
+    round: Timestamp,
+}
+
+/// Sweeps `spool` until `stop` turns true.
+pub async fn run<S: Spool>(
+    spool: S,
+    zones: Zones,
+    settler: Arc<Settler<S>>,
+    ages: Ages,
+    clock: fn() -> Timestamp,
+    mut stop: watch::Receiver<bool>,
+) {
+    let sweep = Sweep { spool, zones, settler };
+    let mut cursor = Cursor { next: QueueId(0), round: clock() };
+    loop {
+        tokio::select! {
+            () = tokio::time::sleep(ages.pause()) => {}
+            _ = stop.wait_for(|stop| *stop) => return,
+        }
+        while sweep.expire(ages.max_age, clock()).await && !*stop.borrow() {}
+        if let Some(after) = ages.delay_notice {
+            cursor.begin_round(after, clock());
+            while sweep.tell(after, &mut cursor, clock()).await && !*stop.borrow() {}
+        }
+    }
+}
+
+impl Cursor {
+    /// From the start again now and then, or if the clock went back.
+    fn begin_round(&mut self, after: Duration, now: Timestamp) {
+        let span = (after / 6).clamp(Duration::from_secs(1), Duration::from_secs(1800));
+        if now < self.round || now >= self.round.after(span) {
+            *self = Self { next: QueueId(0), round: now };
+        }
+    }
+}
+
+struct Sweep<S: Spool> {
+    spool: S,
+    zones: Zones,
+    settler: Arc<Settler<S>>,
+}
+
+impl<S: Spool> Sweep<S> {
+    /// Expires a batch; true if there may be more.
+    async fn expire(&self, max_age: Duration, now: Timestamp) -> bool {
+        let Some(leased) = self.lease(Aged::all(now.before(max_age)), now).await else { return false };
+        let full = leased.len() == BATCH;
+        let mut expired = 0;
+        for leased in leased {
+            match self.policy(&leased) {
+                Some(zone) if leased.message.expires(zone.max_age) <= now => {
+                    self.settler.settle_or_release(zone, &leased, &too_old(&leased)).await;
+                    expired += 1;
+                }
+                // Not yet (it was to be delivered later), or nobody's: no DSN could be sent.
+                _ => self.settler.release(&leased).await,
+            }
+        }
+        full && expired > 0
+    }
+
+    /// Tells senders of a batch that is late; true if there may be more.
+    async fn tell(&self, after: Duration, cursor: &mut Cursor, now: Timestamp) -> bool {
+        let before = now.before(after);
+        let aged = Aged { from: cursor.next, before, untold: true };
+        let Some(leased) = self.lease(aged, now).await else { return false };
+        let full = leased.len() == BATCH;
+        cursor.next = match leased.last() {
+            Some(last) if full => QueueId(last.message.id.0 + 1),
+            _ => QueueId::floor(before).max(cursor.next),
+        };
+        for leased in leased {
+            match self.policy(&leased) {
+                Some(zone) => self.settler.tell_of_delay(zone, &leased, &not_reached(&leased)).await,
+                None => self.settler.release(&leased).await,
+            }
+        }
+        full
+    }
+
+    async fn lease(&self, aged: Aged, now: Timestamp) -> Option<Vec<Leased>> {
+        let leased = self.spool.lease_aged(aged, now, BATCH, LEASE_TTL).await;
+        leased.map_err(|error| warn!(%error, "can't look for mail by its age")).ok()
+    }
+
+    fn policy(&self, leased: &Leased) -> Option<&Zone> {
+        let queue = &leased.message.queues[leased.recipients[0].token.recipient.seq.index()];
+        self.zones.policy(&queue.zone).map(|zone| &**zone)
+    }
+}
+
+/// A deferral, which the settler makes a failure, as the message is too old for another.
+fn too_old(leased: &Leased) -> Attempt {
+    let public = |attempts| match attempts {
+        0 => "the next hop could not be reached in all that time".to_owned(),
+        _ => format!("none of {attempts} attempts succeeded"),
+    };
+    let outcome = |r: &LeasedRecipient| -> (Seq, Outcome) {
+        (r.token.recipient.seq, Outcome::Deferred(reason(EnhancedCode(4, 4, 7), public(r.attempts))))
+    };
+    Attempt::unmade(leased.recipients.iter().map(outcome).collect())
+}
+
+/// Why what is late was not delivered yet.
+fn not_reached(leased: &Leased) -> Reason {
+    let public = match leased.recipients.iter().map(|recipient| recipient.attempts).max() {
+        None | Some(0) => "the next hop could not be reached yet".to_owned(),
+        Some(attempts) => format!("none of {attempts} attempts succeeded, and the next hop can't be reached now"),
+    };
+    reason(EnhancedCode(4, 4, 1), public)
+}
+
+fn reason(status: EnhancedCode, public: String) -> Reason {
+    Reason { scope: Scope::Local, status, remote_reply: None, public, detail: String::new() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rounds_begin_again_now_and_then() {
+        let hours = |n: u64| Timestamp(n * 3_600_000);
+        let three = Duration::from_secs(3 * 3600);
+        let mut cursor = Cursor { next: QueueId(7), round: hours(10) };
+        let mut check = |now: Timestamp, next| {
+            cursor.begin_round(three, now);
+            assert_eq!(cursor.next, QueueId(next));
+            cursor.next = QueueId(7);
+        };
+        check(hours(10).after(Duration::from_secs(1799)), 7);
+        check(hours(10).after(Duration::from_secs(1800)), 0);
+        check(hours(10).after(Duration::from_secs(1801)), 7);
+        check(hours(9), 0);
+    }
+}

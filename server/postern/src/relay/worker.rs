@@ -1,0 +1,217 @@
+//! A worker: leases the mail of one queue message by message, has it delivered on its connection and settles the
+//! outcome, until there is nothing more to do or another queue needs its slot.
+
+use super::connections::{Connections, Granted, Held, Limits, Slot};
+use super::crew::Crew;
+use super::dispatch::Dispatch;
+use crate::deliver::{self, Attempt, Connection};
+use crate::spool::{Leased, LeasedRecipient, Spool};
+use futures_util::FutureExt as _;
+use postern_core::mail::{EnhancedCode, Outcome, Reason, Scope, Seq};
+use postern_core::route::{QueueKey, Unroutable};
+use postern_core::smtp::client::MAX_RECIPIENTS;
+use postern_core::zone::{Group, Source, Zone};
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::watch;
+use tracing::{error, warn};
+
+/// How long a lease lasts in engines whose leases end by time.
+pub const LEASE_TTL: Duration = Duration::from_secs(900);
+/// Messages that the only worker of a queue may deliver before it leaves its slot to a queue that waits.
+const TURN: usize = 20;
+
+/// One worker. However it ends, the crew knows.
+pub struct Worker<S: Spool> {
+    dispatch: Arc<Dispatch<S>>,
+    queue: QueueKey,
+    zone: Arc<Zone>,
+    crew: Arc<Crew>,
+    connections: Arc<Connections<Connection>>,
+    limits: Limits,
+    /// Taken only while the connection changes hands.
+    slot: Option<Slot>,
+    held: Option<Held<Connection>>,
+    /// It has looked for mail.
+    begun: bool,
+}
+
+impl<S: Spool> Worker<S> {
+    /// A worker that joins the crew, with its right to a connection, and one if there is one.
+    pub fn new(
+        dispatch: &Arc<Dispatch<S>>,
+        (queue, zone, crew): (QueueKey, Arc<Zone>, Arc<Crew>),
+        connections: &Arc<Connections<Connection>>,
+        limits: Limits,
+        slot: Slot,
+        held: Option<Held<Connection>>,
+    ) -> Self {
+        crew.join();
+        let (dispatch, connections) = (Arc::clone(dispatch), Arc::clone(connections));
+        Self { dispatch, queue, zone, crew, connections, limits, slot: Some(slot), held, begun: false }
+    }
+
+    /// Works until there is nothing to do, `stop` turns true, the next hop rests or the slot is needed elsewhere; then
+    /// parks the connection. `evicted` is a connection that made room for this one.
+    pub async fn run(mut self, evicted: Option<Connection>, stop: watch::Receiver<bool>) {
+        let farewell = async {
+            if let Some(connection) = evicted {
+                connection.quit().await;
+            }
+        };
+        tokio::join!(farewell, self.work(&stop));
+        if let (Some(held), Some(slot)) = (self.held.take(), self.slot.take()) {
+            self.connections.park(&self.queue, held, slot);
+        }
+    }
+
+    async fn work(&mut self, stop: &watch::Receiver<bool>) {
+        let mut done = 0;
+        while !*stop.borrow() && self.crew.resting().is_none() {
+            let leased = self.lease().await;
+            self.begin();
+            let Some(leased) = leased else { return };
+            self.deliver(&leased).await;
+            done += 1;
+            if (done >= TURN || self.crew.workers() > 1) && self.connections.is_wanted() {
+                return;
+            }
+        }
+    }
+
+    fn begin(&mut self) {
+        if !std::mem::replace(&mut self.begun, true) {
+            self.crew.begun();
+        }
+    }
+
+    /// The next message, if there is one.
+    async fn lease(&self) -> Option<Leased> {
+        let Dispatch { spool, clock, .. } = &*self.dispatch;
+        match spool.lease(&self.queue, clock(), 1, MAX_RECIPIENTS, LEASE_TTL).await {
+            Ok(leased) => leased.into_iter().next(),
+            Err(error) => {
+                warn!(queue = %self.queue, %error, "can't lease from the queue");
+                self.crew.rest();
+                None
+            }
+        }
+    }
+
+    /// One attempt for one message, each group of recipients from its source address, and its settlement.
+    async fn deliver(&mut self, leased: &Leased) {
+        let address = |r: &LeasedRecipient| {
+            let seq = r.token.recipient.seq;
+            (seq, &leased.message.envelope.recipients[seq.index()].address)
+        };
+        let groups = self.zone.pool.group(leased.recipients.iter().map(address));
+        if let [only] = &groups[..] {
+            return self.deliver_group(leased, &only.sources).await;
+        }
+        for Group { sources, recipients } in groups {
+            let of_group = |r: &&LeasedRecipient| recipients.contains(&r.token.recipient.seq);
+            let part = Leased {
+                message: Arc::clone(&leased.message),
+                recipients: leased.recipients.iter().filter(of_group).cloned().collect(),
+            };
+            self.deliver_group(&part, &sources).await;
+        }
+    }
+
+    async fn deliver_group(&mut self, leased: &Leased, sources: &[Source]) {
+        // A fault of ours that one message brings out must neither end the worker nor keep the message leased.
+        let attempt = AssertUnwindSafe(self.attempt(leased, sources)).catch_unwind().await;
+        let attempt = attempt.unwrap_or_else(|_| {
+            error!(id = %leased.message.id, "an attempt ended in a panic; the message is deferred");
+            not_attempted(leased, "internal error")
+        });
+        self.judge_next_hop(&attempt);
+        self.dispatch.settler.settle_or_release(&self.zone, leased, &attempt).await;
+    }
+
+    async fn attempt(&mut self, leased: &Leased, sources: &[Source]) -> Attempt {
+        let id = leased.message.id;
+        let dispatch = Arc::clone(&self.dispatch);
+        let content = match dispatch.spool.open(id).await {
+            Ok(content) => content,
+            Err(error) => {
+                warn!(%id, %error, "can't read a message; it stays in the queue");
+                return not_attempted(leased, "the message could not be read from the queue");
+            }
+        };
+        let source = sources[0].ip;
+        self.change_source(source).await;
+        let seqs: Vec<Seq> = leased.recipients.iter().map(|r| r.token.recipient.seq).collect();
+        let route = match dispatch.routes.find(&self.zone, &self.queue.destination, sources).await {
+            Ok(route) => route,
+            // A connection that is there needs no DNS.
+            Err(error) if error.why == Unroutable::Temporary && self.is_connected() => {
+                dispatch.routes.without_hosts(&self.zone, sources)
+            }
+            Err(error) => return deliver::unroutable(&seqs, error.why, &error.detail, &self.queue.destination),
+        };
+        let cached = self.held.take().map(|held| held.connection);
+        let (attempt, kept) =
+            deliver::attempt(cached, &route, &dispatch.options, &leased.message, &seqs, &*content).await;
+        self.held = kept.map(|connection| Held { connection, source });
+        attempt
+    }
+
+    fn is_connected(&mut self) -> bool {
+        self.held.as_mut().is_some_and(|held| held.connection.is_alive())
+    }
+
+    /// Sees to it that the connection at hand, if there is one, is for `source`.
+    async fn change_source(&mut self, source: std::net::IpAddr) {
+        let Some(held) = self.held.take_if(|held| held.source != source) else { return };
+        let Some(slot) = self.slot.take() else { return };
+        let Granted { slot, held, evicted } =
+            self.connections.exchange(&self.queue, &self.crew, &self.limits, (held, slot), source);
+        (self.slot, self.held) = (Some(slot), held);
+        if let Some(connection) = evicted {
+            connection.quit().await;
+        }
+    }
+
+    /// Lets the next hop rest if nobody could be reached there, or wakes the dispatcher once it can be again.
+    fn judge_next_hop(&self, attempt: &Attempt) {
+        let deferred_by = |outcome: &Outcome, scope: Scope| matches!(outcome, Outcome::Deferred(r) if r.scope == scope);
+        let all = |scope| attempt.outcomes.iter().all(|(_, outcome)| deferred_by(outcome, scope));
+        if all(Scope::Local) {
+            return;
+        }
+        let changed = if all(Scope::NextHop) {
+            self.crew.rest();
+            true
+        } else {
+            self.crew.reached()
+        };
+        if changed {
+            self.dispatch.look_again.notify_one();
+        }
+    }
+}
+
+impl<S: Spool> Drop for Worker<S> {
+    fn drop(&mut self) {
+        self.begin();
+        self.crew.leave();
+        // The slot and its share of the crew go first: whoever looks again must see them free.
+        drop((self.held.take(), self.slot.take()));
+        self.dispatch.look_again.notify_one();
+    }
+}
+
+/// What there is to say of an attempt that never began, for a reason of ours.
+fn not_attempted(leased: &Leased, why: &str) -> Attempt {
+    let reason = Reason {
+        scope: Scope::Local,
+        status: EnhancedCode(4, 3, 0),
+        remote_reply: None,
+        public: why.into(),
+        detail: String::new(),
+    };
+    let outcome = |r: &LeasedRecipient| (r.token.recipient.seq, Outcome::Deferred(reason.clone()));
+    Attempt::unmade(leased.recipients.iter().map(outcome).collect())
+}

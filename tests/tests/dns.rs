@@ -1,0 +1,191 @@
+//! Delivery by MX: dnsmasq as DNS, aiosmtpd as the host that takes the mail. What is final bounces at once, what may be
+//! otherwise later waits, and no connection is made to ourselves or, unless allowed, to private addresses.
+
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+use postern_tests::{AioSink, Client, Postern, free_port, wait_for};
+use std::net::{TcpStream, UdpSocket};
+use std::process::{Child, Command, Stdio};
+use std::thread::JoinHandle;
+
+const CONTENT: &str = "From: ann@example.com\r\nSubject: by MX\r\n\r\nbody\r\n";
+const ALLOW: &str = "allow_private = true";
+
+/// dnsmasq that knows what its options say, and that nothing else is in `test`.
+struct Dnsmasq {
+    child: Child,
+    port: u16,
+}
+
+impl Dnsmasq {
+    fn start(options: &[&str]) -> Self {
+        let port = free_port();
+        let child = Command::new("/usr/sbin/dnsmasq")
+            .args(["--no-daemon", "--conf-file=/dev/null", "--no-resolv", "--no-hosts", "--user=", "--pid-file="])
+            .args(["--listen-address=127.0.0.1", "--bind-interfaces", "--local-ttl=300", "--local=/test/"])
+            .arg(format!("--port={port}"))
+            .args(options)
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("dnsmasq; `make test` installs it");
+        let server = Self { child, port };
+        wait_for("dnsmasq to listen", || TcpStream::connect(("127.0.0.1", port)).ok());
+        server
+    }
+}
+
+impl Drop for Dnsmasq {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// A DNS server that answers each query with SERVFAIL.
+struct Broken {
+    port: u16,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Broken {
+    fn start() -> Self {
+        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let port = socket.local_addr().unwrap().port();
+        let thread = std::thread::spawn(move || {
+            let mut buffer = [0; 2048];
+            while let Ok((length, peer)) = socket.recv_from(&mut buffer) {
+                // Shorter than a header: the end.
+                let Some(query) = buffer.get_mut(..length).filter(|query| query.len() >= 12) else { break };
+                query[2] |= 0x80;
+                query[3] = 0x82;
+                let _ = socket.send_to(query, peer);
+            }
+        });
+        Self { port, thread: Some(thread) }
+    }
+}
+
+impl Drop for Broken {
+    fn drop(&mut self) {
+        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let _ = socket.send_to(b"end", ("127.0.0.1", self.port));
+        let _ = self.thread.take().unwrap().join();
+    }
+}
+
+/// Hands over one message without a return path (so that a bounce leaves nothing behind).
+fn send(server: &Postern, to: &[&str]) {
+    let mut client = Client::hello(server.port).unwrap();
+    assert_eq!(client.mail("", to, CONTENT).unwrap().code, 250);
+}
+
+/// Waits for the bounce of `to` and sees that it has this status and that nothing was tried again.
+fn check_bounce(server: &Postern, to: &str, status: &str) {
+    send(server, &[to]);
+    server.wait_empty();
+    let lines = server.log_lines(to);
+    let rejected = lines.iter().find(|line| line.contains(" REJECTED ")).unwrap_or_else(|| panic!("{lines:?}"));
+    assert!(rejected.contains(&format!("status={status}")), "{rejected}");
+    assert!(!lines.iter().any(|line| line.contains(" DEFERRED ")), "{lines:?}");
+}
+
+/// Waits until `to` is deferred, and sees that it is still queued.
+fn check_deferred(server: &Postern, to: &str) {
+    send(server, &[to]);
+    let line = wait_for("the deferral", || {
+        server.log_lines(" DEFERRED ").into_iter().find(|line| line.contains(to) && line.contains("attempts=1"))
+    });
+    assert!(line.contains("status=4."), "{line}");
+    assert!(server.queue().iter().any(|row| row["recipient"] == to && row["state"] == "pending"));
+}
+
+#[test]
+fn the_next_mx_is_tried_where_one_refuses_connections() {
+    let sink = AioSink::start();
+    let dns = Dnsmasq::start(&[
+        "--mx-host=two.test,down.test,10",
+        "--mx-host=two.test,up.test,20",
+        // Nobody listens there, on the sink's port.
+        "--host-record=down.test,127.0.0.2",
+        "--host-record=up.test,127.0.0.1",
+        "--host-record=bare.test,127.0.0.1",
+    ]);
+    let server = Postern::start_mx(free_port(), dns.port, sink.port, "", ALLOW, "");
+    send(&server, &["a@two.test", "b@TWO.test"]);
+    send(&server, &["c@bare.test"]);
+    send(&server, &["d@[127.0.0.1]"]);
+    server.wait_empty();
+    let accepted = server.log_lines(" ACCEPTED ");
+    assert_eq!(accepted.len(), 4, "{accepted:?}");
+    assert!(accepted.iter().filter(|line| line.contains("up.test[127.0.0.1]")).count() == 2, "{accepted:?}");
+    assert_eq!(sink.messages().len(), 3, "recipients of one domain share a transaction");
+    assert!(server.log_lines(" DEFERRED ").is_empty());
+}
+
+#[test]
+fn what_is_final_bounces_at_once() {
+    let sink = AioSink::start();
+    let dns = Dnsmasq::start(&[
+        "--mx-host=null.test,.,0",
+        "--mx-host=ghost.test,nobody.test,10",
+        "--mx-host=us.test,mta.example.com,10",
+        "--mx-host=other.test,sink.test,10",
+        "--host-record=sink.test,127.0.0.1",
+    ]);
+    let server = Postern::start_mx(free_port(), dns.port, sink.port, "", ALLOW, "");
+    check_bounce(&server, "a@null.test", "5.1.10");
+    check_bounce(&server, "a@nowhere.test", "5.1.2");
+    check_bounce(&server, "a@us.test", "5.4.6");
+    check_bounce(&server, "a@ghost.test", "5.");
+    assert!(sink.messages().is_empty());
+    // The bounces did not stop anything else.
+    send(&server, &["a@other.test"]);
+    server.wait_log(" ACCEPTED ", 1);
+}
+
+#[test]
+fn what_dns_does_not_say_is_tried_later() {
+    let (broken, silent) = (Broken::start(), UdpSocket::bind("127.0.0.1:0").unwrap());
+    let dns = Dnsmasq::start(&[
+        &format!("--server=/servfail.example/127.0.0.1#{}", broken.port),
+        &format!("--server=/silent.example/127.0.0.1#{}", silent.local_addr().unwrap().port()),
+        "--mx-host=half.test,host.servfail.example,10",
+    ]);
+    let server = Postern::start_mx(free_port(), dns.port, free_port(), "", ALLOW, "[queue]\nretry = ['1h']");
+    for to in ["a@servfail.example", "a@silent.example", "a@refused.example", "a@half.test"] {
+        check_deferred(&server, to);
+    }
+    assert!(server.log_lines(" REJECTED ").is_empty());
+    assert_eq!(server.queue().len(), 4);
+}
+
+#[test]
+fn no_connection_to_ourselves() {
+    let dns = Dnsmasq::start(&[
+        "--mx-host=loop.test,loop-host.test,10",
+        "--mx-host=loop.test,behind.test,20",
+        "--host-record=loop-host.test,127.0.0.1",
+        "--host-record=behind.test,127.0.0.2",
+    ]);
+    let port = free_port();
+    let server = Postern::start_mx(port, dns.port, port, "", ALLOW, "");
+    check_bounce(&server, "a@loop.test", "5.4.6");
+    check_bounce(&server, "a@[127.0.0.1]", "5.4.6");
+    // Ours were the only messages that came in.
+    assert_eq!(server.log_lines(" QUEUED ").len(), 2);
+}
+
+#[test]
+fn no_connection_to_private_addresses() {
+    let sink = AioSink::start();
+    let dns = Dnsmasq::start(&[
+        "--mx-host=private.test,private-host.test,10",
+        "--mx-host=local.test,localhost,10",
+        "--host-record=private-host.test,127.0.0.1",
+    ]);
+    let server = Postern::start_mx(free_port(), dns.port, sink.port, "", "", "");
+    for to in ["a@private.test", "a@local.test", "a@localhost", "a@[127.0.0.1]", "a@[IPv6:::1]"] {
+        check_bounce(&server, to, "5.");
+    }
+    assert!(sink.messages().is_empty());
+}
