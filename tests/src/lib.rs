@@ -22,6 +22,7 @@ mod report;
 mod server;
 mod sink;
 mod tap;
+mod tls_sink;
 
 pub use client::{Client, Reply};
 pub use counting_sink::CountingSink;
@@ -39,6 +40,7 @@ pub use report::{not_run, soak};
 pub use server::{Exit, Postern, Setup, binary, check, root};
 pub use sink::{AioSink, PYTHON, SmtpSink};
 pub use tap::{Tap, unclean};
+pub use tls_sink::{TlsSetup, TlsSink};
 
 use std::net::TcpListener;
 use std::process::{Command, Output};
