@@ -267,7 +267,7 @@ mod tests {
         assert!(space.full().is_some(), "twice what the rows take, and some slack, is all of it");
         space.counted(file.path(), SLACK / 4, Duration::ZERO);
         assert!(space.full().is_none() && !space.count_is_due());
-        let mut room = space.reserve(SLACK / 4 - 1000).unwrap();
+        let mut room = space.reserve(SLACK / 4 - 400).unwrap();
         assert!(space.reserve(SLACK / 2).is_err());
         room.spend();
         assert!(space.full().is_some(), "{:?}", space.state);
