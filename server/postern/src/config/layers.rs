@@ -31,7 +31,7 @@ pub fn read(files: &[PathBuf], env: impl Iterator<Item = (String, String)>) -> R
 fn read_file(file: &Path) -> Result<Table, ConfigError> {
     let text = std::fs::read_to_string(file).map_err(|source| ConfigError::Read { file: file.to_owned(), source })?;
     let wrong =
-        |error: toml::de::Error| ConfigError::File { file: file.to_owned(), message: explained(&error.to_string()) };
+        |error: toml::de::Error| ConfigError::File { file: file.to_owned(), message: explained(&shown(&text, &error)) };
     toml::from_str::<Written>(&text).map_err(wrong)?;
     let mut table: Table = toml::from_str(&text).map_err(wrong)?;
     let folder = file.parent().unwrap_or(Path::new(""));
@@ -41,10 +41,25 @@ fn read_file(file: &Path) -> Result<Table, ConfigError> {
     Ok(table)
 }
 
+/// The error with its line, unless that has a password in it: then with the line's number alone.
+fn shown(text: &str, error: &toml::de::Error) -> String {
+    let full = error.to_string();
+    if !full.contains("password") {
+        return full;
+    }
+    let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
+    let (line, column) =
+        (before.matches('\n').count() + 1, before.len() - before.rfind('\n').map_or(0, |at| at + 1) + 1);
+    format!("TOML parse error at line {line}, column {column}\n{}", error.message())
+}
+
 fn from_env(name: &str, path: &str, text: &str) -> Result<Table, ConfigError> {
     let keys: Vec<String> = path.split("__").map(str::to_lowercase).collect();
-    let value = toml::from_str::<Table>(&format!("value = {text}"))
-        .ok()
+    // A password is what it is, whatever else it could be read as; only a table says where it is.
+    let is_raw = keys.last().is_some_and(|key| key == "password") && !text.starts_with('{');
+    let value = (!is_raw)
+        .then(|| toml::from_str::<Table>(&format!("value = {text}")).ok())
+        .flatten()
         .filter(|table| table.len() == 1)
         .and_then(|mut table| table.remove("value"))
         .unwrap_or_else(|| Value::String(text.to_owned()));
@@ -64,13 +79,19 @@ fn from_env(name: &str, path: &str, text: &str) -> Result<Table, ConfigError> {
 fn merge(base: &mut Table, over: Table) {
     for (key, value) in over {
         match (base.get_mut(&key), value) {
-            (Some(Value::Table(base)), Value::Table(over)) => merge(base, over),
+            // A secret is in one place: another place takes its.
+            (Some(Value::Table(base)), Value::Table(over)) if !is_secret(&over) => merge(base, over),
             (Some(Value::Array(base)), Value::Array(over)) if key == "plugin" => merge_named(base, over),
             (_, value) => {
                 base.insert(key, value);
             }
         }
     }
+}
+
+/// `{ file = "…" }` or `{ env = "…" }`
+fn is_secret(table: &Table) -> bool {
+    !table.is_empty() && table.keys().all(|key| matches!(key.as_str(), "file" | "env"))
 }
 
 fn merge_named(base: &mut Vec<Value>, over: Vec<Value>) {
@@ -138,6 +159,18 @@ mod tests {
         merge(&mut base, table("[z]\ny = [2]\n[[plugin]]\nname = 'p'\ndeadline = '2s'\n[[plugin]]\nname = 'q'"));
         let wanted = "a = 1\n[z]\nx = 1\ny = [2]\n[[plugin]]\nname = 'p'\ndeadline = '2s'\ncomponent = 'c'\n[[plugin]]\nname = 'q'";
         assert_eq!(base, table(wanted));
+        let mut base = table("password = { file = 'a' }");
+        merge(&mut base, table("password = { env = 'A' }"));
+        assert_eq!(base, table("password = { env = 'A' }"), "not both");
+    }
+
+    #[test]
+    fn a_password_is_not_in_an_error() {
+        let text = "[zone.default]\nsmart_host = { password = 's3cret', prt = 3 }";
+        let error = toml::from_str::<Written>(text).unwrap_err();
+        let shown = explained(&shown(text, &error));
+        assert!(!shown.contains("s3cret") && shown.contains("line 2, column"), "{shown}");
+        assert!(shown.contains("`prt`") && shown.contains("did you mean `port`?"), "{shown}");
     }
 
     #[test]
@@ -168,6 +201,12 @@ mod tests {
             Ok(table("[listener.feeder]\nallow_from = ['::1/128']"))
         );
         assert_eq!(read("POSTERNAL", "x"), Ok(Table::new()));
+        let password = "POSTERN__ZONE__DEFAULT__SMART_HOST__PASSWORD";
+        assert_eq!(read(password, "123"), Ok(table("[zone.default.smart_host]\npassword = '123'")));
+        assert_eq!(
+            read(password, "{ file = '/a' }"),
+            Ok(table("[zone.default.smart_host]\npassword = { file = '/a' }"))
+        );
         let error = read("POSTERN__ZONE__DEFAULT__CONECTIONS", "5").unwrap_err();
         assert!(error.contains("POSTERN__ZONE__DEFAULT__CONECTIONS") && error.contains("`connections`?"), "{error}");
     }

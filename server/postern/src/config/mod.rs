@@ -172,7 +172,11 @@ impl Config {
         }
         let mut domains = Vec::new();
         for (name, section) in &written.domain {
-            domains.push(section.check(name).map_err(ConfigError::Value)?);
+            let limits = section.check(name).map_err(ConfigError::Value)?;
+            if domains.iter().any(|other: &DomainLimits| other.domain == limits.domain) {
+                return Err(ConfigError::Value(format!("domain.\"{name}\": stands there twice")));
+            }
+            domains.push(limits);
         }
         if !zones.iter().any(|zone| &*zone.name == DEFAULT_ZONE) {
             return Err(ConfigError::Value(

@@ -10,7 +10,7 @@ const MAX_LEN: u64 = 64 * 1024;
 
 /// A secret as written.
 #[derive(Clone, Deserialize, PartialEq, Eq)]
-#[serde(untagged, expecting = "a secret is a text, { file = \"…\" } or { env = \"…\" }")]
+#[serde(untagged, deny_unknown_fields, expecting = "a secret is a text, { file = \"…\" } or { env = \"…\" }")]
 pub enum Secret {
     /// The secret itself.
     Text(String),
@@ -103,7 +103,9 @@ mod tests {
         check("password = { file = '/no/such' }", Err("/no/such"));
         check("password = { env = 'POSTERN_NO_SUCH_VARIABLE' }", Err("POSTERN_NO_SUCH_VARIABLE"));
         check("password = ''", Err("empty"));
-        let error = toml::from_str::<Section>("password = { fil = 'x' }").unwrap_err().to_string();
-        assert!(error.contains("{ file = "), "{error}");
+        for wrong in ["{ fil = 'x' }", "{ file = 'x', env = 'y' }", "3"] {
+            let error = toml::from_str::<Section>(&format!("password = {wrong}")).unwrap_err().to_string();
+            assert!(error.contains("{ file = "), "{error}");
+        }
     }
 }

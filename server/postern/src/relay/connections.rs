@@ -43,6 +43,8 @@ pub struct Held<C> {
     pub connection: C,
     /// The first choice of the recipients that it is for; another may have stood in.
     pub source: IpAddr,
+    /// When it was opened.
+    pub opened: Instant,
 }
 
 struct Parked<C> {
@@ -231,7 +233,7 @@ mod tests {
     }
 
     fn held(connection: u32, source: &str) -> Held<u32> {
-        Held { connection, source: source.parse().unwrap() }
+        Held { connection, source: source.parse().unwrap(), opened: Instant::now() }
     }
 
     const ANY: Limits = Limits { queue: usize::MAX, domain: None };

@@ -5,6 +5,12 @@ use std::time::{Duration, Instant};
 
 /// First and longest rest of a next hop that can't be reached.
 const REST: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
+/// Workers that a next hop of which nothing is known gets; each message that it takes or refuses in order adds one.
+const FIRST_WORKERS: usize = 2;
+/// After so many sessions in a row that broke before they answered, it rests.
+const MOST_BROKEN: usize = 3;
+/// A rest that ended so long ago is forgotten: its mail is gone.
+const FORGET: Duration = Duration::from_secs(600);
 
 /// The workers of one queue.
 #[derive(Debug, Default)]
@@ -22,6 +28,10 @@ struct State {
     /// Where it stands among the queues that wait for a connection; the lowest comes first.
     turn: u64,
     rest: Option<Rest>,
+    /// How many workers more than [`FIRST_WORKERS`] the next hop has earned.
+    earned: usize,
+    /// Sessions in a row that broke.
+    broken: usize,
 }
 
 /// The next hop could not be reached.
@@ -39,7 +49,8 @@ impl Crew {
     /// How many more workers `due` recipients want. After a rest one alone goes ahead and tries.
     pub fn wanted(&self, due: usize) -> usize {
         let state = self.state();
-        let most = if state.rest.is_some() { 1_usize.saturating_sub(state.workers) } else { usize::MAX };
+        let most = if state.rest.is_some() { 1 } else { FIRST_WORKERS + state.earned };
+        let most = most.saturating_sub(state.workers);
         due.saturating_sub(state.starting).min(most)
     }
 
@@ -102,6 +113,31 @@ impl Crew {
         self.state().rest.take().is_some()
     }
 
+    /// The next hop has answered for a message in order. True if there may be one worker more now, of `most`.
+    pub fn answered(&self, most: usize) -> bool {
+        let mut state = self.state();
+        state.broken = 0;
+        let grows = state.earned < most;
+        state.earned += usize::from(grows);
+        grows
+    }
+
+    /// A session broke. After a few in a row the next hop rests.
+    pub fn broke(&self) {
+        let mut state = self.state();
+        (state.broken, state.earned) = (state.broken + 1, 0);
+        let rests = state.broken >= MOST_BROKEN;
+        drop(state);
+        if rests {
+            self.rest();
+        }
+    }
+
+    /// Nobody has reached the next hop since it was last tried in vain.
+    pub fn rests(&self) -> bool {
+        self.state().rest.is_some()
+    }
+
     /// How long the rest still lasts.
     pub fn resting(&self) -> Option<Duration> {
         let until = self.state().rest?.until;
@@ -111,7 +147,8 @@ impl Crew {
     /// Is there nothing to remember?
     pub fn is_idle(&self) -> bool {
         let state = self.state();
-        state.workers == 0 && state.open == 0 && state.rest.is_none()
+        let rests = state.rest.is_some_and(|rest| rest.until.elapsed() < FORGET);
+        state.workers == 0 && state.open == 0 && !rests
     }
 }
 
@@ -122,6 +159,7 @@ mod tests {
     #[test]
     fn wants_a_worker_for_each_that_is_due_and_not_one_twice() {
         let crew = Crew::default();
+        (0..10).for_each(|_| assert!(crew.answered(10)));
         assert_eq!(crew.wanted(3), 3);
         crew.join();
         assert_eq!(crew.wanted(3), 2, "one is on its way");
@@ -129,6 +167,18 @@ mod tests {
         assert_eq!(crew.wanted(3), 3, "it has taken what it takes");
         crew.leave();
         assert!(crew.is_idle());
+    }
+
+    #[test]
+    fn who_is_not_known_gets_few_and_who_breaks_off_rests() {
+        let crew = Crew::default();
+        assert_eq!(crew.wanted(100), FIRST_WORKERS);
+        assert!(crew.answered(1) && !crew.answered(1));
+        assert_eq!(crew.wanted(100), FIRST_WORKERS + 1);
+        crew.broke();
+        assert_eq!((crew.wanted(100), crew.rests()), (FIRST_WORKERS, false));
+        (1..MOST_BROKEN).for_each(|_| crew.broke());
+        assert!(crew.rests());
     }
 
     #[test]
@@ -142,7 +192,7 @@ mod tests {
         crew.leave();
         assert_eq!(crew.wanted(5), 1);
         assert!(crew.reached() && !crew.reached());
-        assert_eq!(crew.wanted(5), 5);
+        assert_eq!(crew.wanted(5), FIRST_WORKERS);
     }
 
     #[test]

@@ -11,7 +11,8 @@ use super::router::Zones;
 use super::routes::Routes;
 use super::section::DomainLimits;
 use super::settle::Settler;
-use super::worker::Worker;
+use super::sweep::NextHops;
+use super::worker::{Worker, say_farewell};
 use crate::deliver::{self, Connection, TlsClient};
 use crate::http::BackOff;
 use crate::spool::{Ready, Spool};
@@ -229,7 +230,7 @@ impl<S: Spool> Dispatch<S> {
         let found = parked.is_some();
         if let Some((connection, slot)) = parked {
             drop(slot);
-            workers.spawn(connection.quit());
+            workers.spawn(say_farewell(connection));
         }
         found
     }
@@ -239,7 +240,7 @@ impl<S: Spool> Dispatch<S> {
         for (connection, slot) in self.connections.values().flat_map(|connections| connections.take_idle(now)) {
             let dispatch = Arc::clone(self);
             workers.spawn(async move {
-                connection.quit().await;
+                say_farewell(connection).await;
                 drop(slot);
                 dispatch.look_again.notify_one();
             });
@@ -256,6 +257,12 @@ impl<S: Spool> BackOff for Dispatch<S> {
         });
         drop(crews);
         self.look_again.notify_one();
+    }
+}
+
+impl<S: Spool> NextHops for Dispatch<S> {
+    fn rests(&self, queue: &QueueKey) -> bool {
+        self.crews().get(queue).is_some_and(|crew| crew.rests())
     }
 }
 

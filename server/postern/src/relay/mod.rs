@@ -160,9 +160,9 @@ impl Server {
             tasks.spawn(receive::serve(socket, listener, Arc::clone(&self.intake), stopped.clone()));
         }
         let api = http::Api { spool: self.spool.clone(), back_off: Arc::clone(&self.dispatch) as _, clock: now };
+        let (spool, next_hops) = (self.spool.clone(), Arc::clone(&self.dispatch));
         tasks.spawn(self.dispatch.run(stopped.clone()));
-        let spool = self.spool.clone();
-        tasks.spawn(sweep::run(spool, self.zones, self.settler, self.ages, now, stopped.clone()));
+        tasks.spawn(sweep::run(spool, self.zones, self.settler, next_hops, self.ages, now, stopped.clone()));
         tasks.spawn(http::serve_control(self.control, api, stopped.clone()));
         info!(queued = self.spool.stats().recipients, "ready");
         let result = tokio::select! {
@@ -211,10 +211,11 @@ fn spool_options(config: &Config) -> Options {
 
 /// The listener with as many sessions as there are descriptors for, besides those of outbound connections and files.
 fn within_descriptors(listener: &Listener, config: &Config) -> Listener {
-    let outbound: usize = config.zones.iter().map(|zone| zone.connections).sum();
+    let outbound: usize = config.zones.iter().fold(0_usize, |sum, zone| sum.saturating_add(zone.connections));
     let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
     let limit = limit.and_then(|limit| usize::try_from(limit).ok()).unwrap_or(usize::MAX);
-    let most = (limit.saturating_sub(outbound + RESERVED_DESCRIPTORS) / config.listeners.len().max(1)).max(1);
+    let most =
+        (limit.saturating_sub(outbound.saturating_add(RESERVED_DESCRIPTORS)) / config.listeners.len().max(1)).max(1);
     if most < listener.max_sessions {
         warn!(listener = %listener.name, max_sessions = most, open_files = limit, "fewer sessions than max_sessions: the limit of open files is too low");
     }

@@ -55,7 +55,7 @@ impl<S: Spool> Reporter<'_, S> {
         now: Timestamp,
     ) -> Result<(S::Sealed, NewMessage), SpoolError> {
         let Original { message, header, return_to } = original;
-        let queue = self.queue_for(return_to, &message.queues[0].zone);
+        let queue = self.queue_for(return_to, message);
         let queue = queue.ok_or_else(|| SpoolError::Invalid("there is no zone for it".into()))?;
         let failed = recipients.iter().any(|reported| matches!(reported.action, Action::Failed { .. }));
         let content = match dsn::returns_whole(&message.envelope, failed, message.len) {
@@ -91,12 +91,14 @@ impl<S: Spool> Reporter<'_, S> {
         Ok((sealed, new))
     }
 
-    /// Where a DSN goes: the zone that claims its recipient, else that of the message that it is about, or `default` if
-    /// the config no longer has that.
-    fn queue_for(&self, return_to: &Address, zone: &str) -> Option<QueueKey> {
+    /// Where a DSN goes: by the zone that claims its recipient, else by the message's. A zone that claimed the message's
+    /// own recipient is for that recipient's domain alone, and what it hands to may take nothing else: then by `default`.
+    fn queue_for(&self, return_to: &Address, message: &StoredMessage) -> Option<QueueKey> {
         let recipient = Recipient::new(return_to.clone());
-        let claimed = zone::by_recipient(self.zones.all(), &recipient).map(|zone| &**zone);
-        let zones = claimed.into_iter().chain([zone, DEFAULT_ZONE]);
+        let claimed = |recipient| zone::by_recipient(self.zones.all(), recipient).map(|zone| &**zone);
+        let zone = Some(&*message.queues[0].zone);
+        let own = zone.filter(|_| claimed(&message.envelope.recipients[0]) != zone);
+        let zones = claimed(&recipient).into_iter().chain(own).chain([DEFAULT_ZONE]);
         zones.into_iter().find_map(|zone| self.zones.route(&recipient, Some(zone)))
     }
 

@@ -3,7 +3,7 @@
 use crate::deliver::Route;
 use crate::resolve::{self, Question, Resolver};
 use postern_core::route::{Host, NoRoute, OwnIdentity};
-use postern_core::zone::{IpVersion, SmartHost, Source, TlsMode, Zone};
+use postern_core::zone::{IpVersion, Source, Zone};
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -11,6 +11,8 @@ use std::sync::Arc;
 pub struct Routes {
     resolver: Arc<dyn Resolver>,
     own: OwnIdentity,
+    /// The same without names.
+    nameless: OwnIdentity,
     own_names: Arc<[String]>,
     allow_private: bool,
 }
@@ -20,7 +22,8 @@ impl Routes {
     /// `allow_private`.
     pub fn new(resolver: Arc<dyn Resolver>, own: OwnIdentity, allow_private: bool) -> Self {
         let own_names = own.names.iter().map(|name| name.to_lowercase()).collect();
-        Self { resolver, own, own_names, allow_private }
+        let nameless = OwnIdentity { names: Vec::new(), ..own.clone() };
+        Self { resolver, own, nameless, own_names, allow_private }
     }
 
     /// The route of a zone to a destination (see [`QueueKey`](postern_core::route::QueueKey)), from `sources`.
@@ -28,14 +31,12 @@ impl Routes {
     /// # Errors
     /// There is no host to connect to, or DNS did not say.
     pub async fn find(&self, zone: &Zone, destination: &str, sources: &[Source]) -> Result<Route, NoRoute> {
-        // Mail that was queued for a smart host goes there even after its zone has lost it: so it was routed.
-        let stored = if zone.smart_host.is_some() { None } else { as_smart_host(destination, zone.tls) };
-        let terms = self.terms(zone, stored.as_ref(), sources);
-        let hosts = match zone.smart_host.as_ref().or(stored.as_ref()) {
+        let terms = self.terms(zone, sources);
+        let hosts = match &zone.smart_host {
             Some(host) => resolve::smart_host_hosts(&*self.resolver, &host.host, zone.ip).await?,
             None => {
-                let question =
-                    Question { ip: zone.ip, port: zone.port, own: &self.own, allow_private: self.allow_private };
+                let own = if self.takes_mail_at(zone.port) { &self.own } else { &self.nameless };
+                let question = Question { ip: zone.ip, port: zone.port, own, allow_private: self.allow_private };
                 resolve::mx_hosts(&*self.resolver, destination, &question).await?
             }
         };
@@ -44,37 +45,30 @@ impl Routes {
 
     /// A route without hosts, for a connection that is there already.
     pub fn without_hosts(&self, zone: &Zone, sources: &[Source]) -> Route {
-        self.terms(zone, None, sources)
+        self.terms(zone, sources)
     }
 
-    fn terms(&self, zone: &Zone, stored: Option<&SmartHost>, sources: &[Source]) -> Route {
-        let (hosts, sources) = (Vec::new(), sources.to_vec());
-        match zone.smart_host.as_ref().or(stored) {
-            Some(host) => Route {
-                hosts,
-                port: host.port,
-                tls: host.tls,
-                credentials: host.credentials.clone(),
-                sources,
-                own_names: Arc::new([]),
-            },
-            None => Route {
-                hosts,
-                port: zone.port,
-                tls: zone.tls,
-                credentials: None,
-                sources,
-                own_names: Arc::clone(&self.own_names),
-            },
-        }
+    fn terms(&self, zone: &Zone, sources: &[Source]) -> Route {
+        let (port, tls, credentials) = match &zone.smart_host {
+            Some(host) => (host.port, host.tls, host.credentials.clone()),
+            None => (zone.port, zone.tls, None),
+        };
+        let by_mx = zone.smart_host.is_none() && self.takes_mail_at(port);
+        let own_names = if by_mx { Arc::clone(&self.own_names) } else { Arc::new([]) };
+        Route { hosts: Vec::new(), port, tls, credentials, sources: sources.to_vec(), own_names }
+    }
+
+    /// Could a host that has our name, and is asked at this port, be this server? Another one on this machine may share
+    /// the name.
+    fn takes_mail_at(&self, port: u16) -> bool {
+        self.own.listeners.iter().any(|listener| listener.port() == port && !listener.ip().is_loopback())
     }
 }
 
-/// `host:port`, which no domain looks like.
-fn as_smart_host(destination: &str, tls: TlsMode) -> Option<SmartHost> {
-    let (host, port) = destination.rsplit_once(':')?;
-    let host = host.strip_prefix('[').map_or(Some(host), |host| host.strip_suffix(']'))?;
-    Some(SmartHost { host: host.to_owned(), port: port.parse().ok()?, tls, credentials: None })
+/// Is this destination `host:port`, which no domain looks like?
+pub fn names_smart_host(destination: &str) -> bool {
+    let port = |text: &str| text.parse::<u16>().is_ok();
+    destination.rsplit_once(':').is_some_and(|(host, after)| port(after) && !host.is_empty() && !after.ends_with(']'))
 }
 
 /// Where the zone leaves the IP version open, the addresses that the best source can reach come first: else the choice
@@ -94,15 +88,15 @@ mod tests {
 
     #[test]
     fn destinations_that_are_smart_hosts() {
-        let check = |destination: &str, wanted: Option<(&str, u16)>| {
-            let host = as_smart_host(destination, TlsMode::Off);
-            assert_eq!(host.as_ref().map(|host| (host.host.as_str(), host.port)), wanted, "{destination}");
-        };
-        check("relay.example:25", Some(("relay.example", 25)));
-        check("[::1]:2700", Some(("::1", 2700)));
-        check("example.com", None);
-        check("[127.0.0.1]", None);
-        check("[ipv6:2001:db8::25]", None);
+        for (destination, wanted) in [
+            ("relay.example:25", true),
+            ("[::1]:2700", true),
+            ("example.com", false),
+            ("[127.0.0.1]", false),
+            ("[ipv6:2001:db8::25]", false),
+        ] {
+            assert_eq!(names_smart_host(destination), wanted, "{destination}");
+        }
     }
 
     #[test]

@@ -1,9 +1,10 @@
 //! What is due by age though nobody attempts it, as its next hop rests or its zone is gone: mail that has grown too old
 //! is bounced, and senders of mail that is late are told.
 //!
-//! Expiry looks at all that is old enough each time, as what it finds leaves the queue. Delays are looked for in rounds
-//! by a cursor in memory, since what it finds stays: each message once in a round, and those whose sender has been told
-//! (a durable flag) not at all. Later rounds find what was in an attempt or not due before.
+//! Expiry looks at all that is old enough each time, and ends what waits for a next hop that rests: everything else has
+//! its attempt, which decides, however late (after the server was off, say). Delays are looked for in rounds by a cursor
+//! in memory, since what it finds stays: each message once in a round, and those whose sender has been told (a durable
+//! flag) not at all. Later rounds find what was in an attempt or not due before.
 
 use super::router::Zones;
 use super::settle::Settler;
@@ -11,6 +12,8 @@ use super::worker::LEASE_TTL;
 use crate::deliver::Attempt;
 use crate::spool::{Aged, Leased, LeasedRecipient, Spool};
 use postern_core::mail::{EnhancedCode, Outcome, QueueId, Reason, Scope, Seq};
+use postern_core::route::QueueKey;
+use postern_core::smtp::client::MAX_RECIPIENTS;
 use postern_core::time::Timestamp;
 use postern_core::zone::Zone;
 use std::sync::Arc;
@@ -18,8 +21,14 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tracing::warn;
 
-/// Messages that are looked at at once.
+/// Messages that are looked at at once, each with at most [`MAX_RECIPIENTS`].
 const BATCH: usize = 100;
+
+/// Who knows which next hops rest.
+pub trait NextHops: Send + Sync {
+    /// Can the next hop of this queue not be reached at present?
+    fn rests(&self, queue: &QueueKey) -> bool;
+}
 
 /// The least ages at which any zone has something to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,18 +65,20 @@ pub async fn run<S: Spool>(
     spool: S,
     zones: Zones,
     settler: Arc<Settler<S>>,
+    next_hops: Arc<dyn NextHops>,
     ages: Ages,
     clock: fn() -> Timestamp,
     mut stop: watch::Receiver<bool>,
 ) {
-    let sweep = Sweep { spool, zones, settler };
+    let sweep = Sweep { spool, zones, settler, next_hops };
     let mut cursor = Cursor { next: QueueId(0), round: clock() };
     loop {
         tokio::select! {
             () = tokio::time::sleep(ages.pause()) => {}
             _ = stop.wait_for(|stop| *stop) => return,
         }
-        while sweep.expire(ages.max_age, clock()).await && !*stop.borrow() {}
+        let mut from = QueueId(0);
+        while sweep.expire(ages.max_age, &mut from, clock()).await && !*stop.borrow() {}
         if let Some(after) = ages.delay_notice {
             cursor.begin_round(after, clock());
             while sweep.tell(after, &mut cursor, clock()).await && !*stop.borrow() {}
@@ -89,25 +100,41 @@ struct Sweep<S: Spool> {
     spool: S,
     zones: Zones,
     settler: Arc<Settler<S>>,
+    next_hops: Arc<dyn NextHops>,
+}
+
+/// Recipients of one message that wait alike.
+struct Part<'z> {
+    /// Whose policy holds for them.
+    zone: Option<&'z Arc<Zone>>,
+    /// Their next hops rest.
+    rests: bool,
+    leased: Leased,
 }
 
 impl<S: Spool> Sweep<S> {
     /// Expires a batch; true if there may be more.
-    async fn expire(&self, max_age: Duration, now: Timestamp) -> bool {
-        let Some(leased) = self.lease(Aged::all(now.before(max_age)), now).await else { return false };
-        let full = leased.len() == BATCH;
-        let mut expired = 0;
+    async fn expire(&self, max_age: Duration, from: &mut QueueId, now: Timestamp) -> bool {
+        let aged = Aged { from: *from, ..Aged::all(now.before(max_age)) };
+        let Some(leased) = self.lease(aged, now).await else { return false };
+        let more = leased.len() == BATCH;
+        let Some(last) = leased.last().map(|last| last.message.id) else { return false };
+        // A message of which only a part was leased is looked at again once that part is gone.
+        let mut again = None;
         for leased in leased {
-            match self.policy(&leased) {
-                Some(zone) if leased.message.expires(zone.max_age) <= now => {
-                    self.settler.settle_or_release(zone, &leased, &too_old(&leased)).await;
-                    expired += 1;
+            let (id, in_part) = (leased.message.id, leased.recipients.len() == MAX_RECIPIENTS);
+            for Part { zone, rests, leased } in self.parts(leased) {
+                match zone {
+                    Some(zone) if rests && leased.message.expires(zone.max_age) <= now => {
+                        self.settler.settle_or_release(zone, &leased, &too_old(&leased)).await;
+                        again = again.or(in_part.then_some(id));
+                    }
+                    _ => self.settler.release(&leased).await,
                 }
-                // Not yet (it was to be delivered later), or nobody's: no DSN could be sent.
-                _ => self.settler.release(&leased).await,
             }
         }
-        full && expired > 0
+        *from = again.unwrap_or(QueueId(last.0 + 1));
+        more || again.is_some()
     }
 
     /// Tells senders of a batch that is late; true if there may be more.
@@ -120,9 +147,9 @@ impl<S: Spool> Sweep<S> {
             Some(last) if full => QueueId(last.message.id.0 + 1),
             _ => QueueId::floor(before).max(cursor.next),
         };
-        for leased in leased {
-            match self.policy(&leased) {
-                Some(zone) => self.settler.tell_of_delay(zone, &leased, &not_reached(&leased)).await,
+        for Part { zone, rests, leased } in leased.into_iter().flat_map(|leased| self.parts(leased)) {
+            match zone {
+                Some(zone) => self.settler.tell_of_delay(zone, &leased, &not_reached(&leased, rests)).await,
                 None => self.settler.release(&leased).await,
             }
         }
@@ -130,13 +157,28 @@ impl<S: Spool> Sweep<S> {
     }
 
     async fn lease(&self, aged: Aged, now: Timestamp) -> Option<Vec<Leased>> {
-        let leased = self.spool.lease_aged(aged, now, BATCH, LEASE_TTL).await;
+        let leased = self.spool.lease_aged(aged, now, BATCH, MAX_RECIPIENTS, LEASE_TTL).await;
         leased.map_err(|error| warn!(%error, "can't look for mail by its age")).ok()
     }
 
-    fn policy(&self, leased: &Leased) -> Option<&Zone> {
-        let queue = &leased.message.queues[leased.recipients[0].token.recipient.seq.index()];
-        self.zones.policy(&queue.zone).map(|zone| &**zone)
+    /// The recipients by zone, and by whether their next hops rest.
+    fn parts(&self, leased: Leased) -> Vec<Part<'_>> {
+        let mut parts: Vec<Part<'_>> = Vec::new();
+        for recipient in leased.recipients {
+            let queue = &leased.message.queues[recipient.token.recipient.seq.index()];
+            let (zone, rests) = (self.zones.policy(&queue.zone), self.next_hops.rests(queue));
+            let same = |part: &&mut Part<'_>| {
+                part.rests == rests && part.zone.map(|zone| &zone.name) == zone.map(|zone| &zone.name)
+            };
+            match parts.iter_mut().find(same) {
+                Some(part) => part.leased.recipients.push(recipient),
+                None => {
+                    let leased = Leased { message: Arc::clone(&leased.message), recipients: vec![recipient] };
+                    parts.push(Part { zone, rests, leased });
+                }
+            }
+        }
+        parts
     }
 }
 
@@ -153,8 +195,9 @@ fn too_old(leased: &Leased) -> Attempt {
 }
 
 /// Why what is late was not delivered yet.
-fn not_reached(leased: &Leased) -> Reason {
+fn not_reached(leased: &Leased, rests: bool) -> Reason {
     let public = match leased.recipients.iter().map(|recipient| recipient.attempts).max() {
+        _ if !rests => "it still waits for its turn".to_owned(),
         None | Some(0) => "the next hop could not be reached yet".to_owned(),
         Some(attempts) => format!("none of {attempts} attempts succeeded, and the next hop can't be reached now"),
     };

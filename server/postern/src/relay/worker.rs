@@ -4,6 +4,7 @@
 use super::connections::{Connections, Granted, Held, Limits, Slot};
 use super::crew::Crew;
 use super::dispatch::Dispatch;
+use super::routes::names_smart_host;
 use crate::deliver::{self, Attempt, Connection};
 use crate::spool::{Leased, LeasedRecipient, Spool};
 use futures_util::FutureExt as _;
@@ -13,12 +14,16 @@ use postern_core::smtp::client::MAX_RECIPIENTS;
 use postern_core::zone::{Group, Source, Zone};
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::sync::watch;
 use tracing::{error, warn};
 
 /// How long a lease lasts in engines whose leases end by time.
 pub const LEASE_TTL: Duration = Duration::from_secs(900);
+/// A connection is not used for longer: what DNS says of the next hop may have changed (Postfix: 300 s).
+const LONGEST_USE: Duration = Duration::from_secs(300);
+/// How long the answer to QUIT is waited for.
+const FAREWELL: Duration = Duration::from_secs(1);
 /// Messages that the only worker of a queue may deliver before it leaves its slot to a queue that waits.
 const TURN: usize = 20;
 
@@ -57,7 +62,7 @@ impl<S: Spool> Worker<S> {
     pub async fn run(mut self, evicted: Option<Connection>, stop: watch::Receiver<bool>) {
         let farewell = async {
             if let Some(connection) = evicted {
-                connection.quit().await;
+                say_farewell(connection).await;
             }
         };
         tokio::join!(farewell, self.work(&stop));
@@ -104,15 +109,30 @@ impl<S: Spool> Worker<S> {
         }
     }
 
-    /// One attempt for one message, each group of recipients from its source address, and its settlement.
+    /// One attempt for one message.
     async fn deliver(&mut self, leased: &Leased) {
+        let destination = Arc::clone(&self.queue.destination);
+        if self.zone.smart_host.is_some() || !names_smart_host(&destination) {
+            return self.deliver_to(&destination, leased).await;
+        }
+        // It waited for a smart host that its zone has no longer, and goes where it would go if it came now.
+        for (domain, part) in by_domain(leased) {
+            self.deliver_to(&domain, &part).await;
+            if let Some(held) = self.held.take() {
+                say_farewell(held.connection).await;
+            }
+        }
+    }
+
+    /// Each group of recipients from its source address, settled by itself.
+    async fn deliver_to(&mut self, destination: &str, leased: &Leased) {
         let address = |r: &LeasedRecipient| {
             let seq = r.token.recipient.seq;
             (seq, &leased.message.envelope.recipients[seq.index()].address)
         };
         let groups = self.zone.pool.group(leased.recipients.iter().map(address));
         if let [only] = &groups[..] {
-            return self.deliver_group(leased, &only.sources).await;
+            return self.deliver_group(destination, leased, &only.sources).await;
         }
         for Group { sources, recipients } in groups {
             let of_group = |r: &&LeasedRecipient| recipients.contains(&r.token.recipient.seq);
@@ -120,13 +140,13 @@ impl<S: Spool> Worker<S> {
                 message: Arc::clone(&leased.message),
                 recipients: leased.recipients.iter().filter(of_group).cloned().collect(),
             };
-            self.deliver_group(&part, &sources).await;
+            self.deliver_group(destination, &part, &sources).await;
         }
     }
 
-    async fn deliver_group(&mut self, leased: &Leased, sources: &[Source]) {
+    async fn deliver_group(&mut self, destination: &str, leased: &Leased, sources: &[Source]) {
         // A fault of ours that one message brings out must neither end the worker nor keep the message leased.
-        let attempt = AssertUnwindSafe(self.attempt(leased, sources)).catch_unwind().await;
+        let attempt = AssertUnwindSafe(self.attempt(destination, leased, sources)).catch_unwind().await;
         let attempt = attempt.unwrap_or_else(|_| {
             error!(id = %leased.message.id, "an attempt ended in a panic; the message is deferred");
             not_attempted(leased, "internal error")
@@ -135,7 +155,7 @@ impl<S: Spool> Worker<S> {
         self.dispatch.settler.settle_or_release(&self.zone, leased, &attempt).await;
     }
 
-    async fn attempt(&mut self, leased: &Leased, sources: &[Source]) -> Attempt {
+    async fn attempt(&mut self, destination: &str, leased: &Leased, sources: &[Source]) -> Attempt {
         let id = leased.message.id;
         let dispatch = Arc::clone(&self.dispatch);
         let content = match dispatch.spool.open(id).await {
@@ -148,18 +168,20 @@ impl<S: Spool> Worker<S> {
         let source = sources[0].ip;
         self.change_source(source).await;
         let seqs: Vec<Seq> = leased.recipients.iter().map(|r| r.token.recipient.seq).collect();
-        let route = match dispatch.routes.find(&self.zone, &self.queue.destination, sources).await {
+        let route = match dispatch.routes.find(&self.zone, destination, sources).await {
             Ok(route) => route,
             // A connection that is there needs no DNS.
             Err(error) if error.why == Unroutable::Temporary && self.is_connected() => {
                 dispatch.routes.without_hosts(&self.zone, sources)
             }
-            Err(error) => return deliver::unroutable(&seqs, error.why, &error.detail, &self.queue.destination),
+            Err(error) => return deliver::unroutable(&seqs, error.why, &error.detail, destination),
         };
-        let cached = self.held.take().map(|held| held.connection);
+        let held = self.held.take();
+        let opened = held.as_ref().map_or_else(Instant::now, |held| held.opened);
+        let cached = held.map(|held| held.connection);
         let (attempt, kept) =
             deliver::attempt(cached, &route, &dispatch.options, &leased.message, &seqs, &*content).await;
-        self.held = kept.map(|connection| Held { connection, source });
+        self.held = kept.map(|connection| Held { connection, source, opened });
         attempt
     }
 
@@ -167,15 +189,18 @@ impl<S: Spool> Worker<S> {
         self.held.as_mut().is_some_and(|held| held.connection.is_alive())
     }
 
-    /// Sees to it that the connection at hand, if there is one, is for `source`.
+    /// Sees to it that the connection at hand, if there is one, is for `source`, and not too old.
     async fn change_source(&mut self, source: std::net::IpAddr) {
+        if let Some(held) = self.held.take_if(|held| held.opened.elapsed() >= LONGEST_USE) {
+            say_farewell(held.connection).await;
+        }
         let Some(held) = self.held.take_if(|held| held.source != source) else { return };
         let Some(slot) = self.slot.take() else { return };
         let Granted { slot, held, evicted } =
             self.connections.exchange(&self.queue, &self.crew, &self.limits, (held, slot), source);
         (self.slot, self.held) = (Some(slot), held);
         if let Some(connection) = evicted {
-            connection.quit().await;
+            say_farewell(connection).await;
         }
     }
 
@@ -189,8 +214,12 @@ impl<S: Spool> Worker<S> {
         let changed = if all(Scope::NextHop) {
             self.crew.rest();
             true
+        } else if all(Scope::Session) {
+            self.crew.broke();
+            false
         } else {
-            self.crew.reached()
+            let grows = self.crew.answered(self.zone.connections);
+            self.crew.reached() || grows
         };
         if changed {
             self.dispatch.look_again.notify_one();
@@ -206,6 +235,29 @@ impl<S: Spool> Drop for Worker<S> {
         drop((self.held.take(), self.slot.take()));
         self.dispatch.look_again.notify_one();
     }
+}
+
+/// QUIT, and a little while for the answer: somebody waits for the slot.
+pub async fn say_farewell(connection: Connection) {
+    // Whether it answered or not, the connection is gone.
+    let _ = tokio::time::timeout(FAREWELL, connection.quit()).await;
+}
+
+/// The recipients by domain.
+fn by_domain(leased: &Leased) -> Vec<(String, Leased)> {
+    let mut parts: Vec<(String, Leased)> = Vec::new();
+    for recipient in &leased.recipients {
+        let address = &leased.message.envelope.recipients[recipient.token.recipient.seq.index()].address;
+        let domain = address.domain().to_lowercase();
+        match parts.iter_mut().find(|(of, _)| *of == domain) {
+            Some((_, part)) => part.recipients.push(recipient.clone()),
+            None => {
+                let part = Leased { message: Arc::clone(&leased.message), recipients: vec![recipient.clone()] };
+                parts.push((domain, part));
+            }
+        }
+    }
+    parts
 }
 
 /// What there is to say of an attempt that never began, for a reason of ours.

@@ -31,6 +31,8 @@ use tokio::time::timeout;
 
 /// One server has so long to answer a query, repeats and TCP included; then the next is asked.
 const SERVER_LIMIT: Duration = Duration::from_secs(5);
+/// … and no less, however many there are.
+const LEAST_SERVER_LIMIT: Duration = Duration::from_millis(1500);
 /// At most so many queries are under way at once; others wait, within the time that they have. A query that is repeated
 /// has up to three sockets.
 const MAX_QUERIES: usize = 256;
@@ -152,6 +154,9 @@ impl Hickory {
         // It is never closed.
         let _permit = self.under_way.acquire().await;
         let first = self.first.load(Ordering::Relaxed);
+        // All of them are to have their chance within the time that a lookup has.
+        let share = LOOKUP_LIMIT / u32::try_from(self.servers.len()).unwrap_or(u32::MAX).max(1);
+        let limit = share.clamp(LEAST_SERVER_LIMIT, SERVER_LIMIT);
         let mut failures = Vec::new();
         for n in 0..self.servers.len() {
             let at = (first + n) % self.servers.len();
@@ -159,11 +164,14 @@ impl Hickory {
             let mut options = DnsRequestOptions::default();
             options.use_edns = true;
             let answer = server.pool.lookup(query.clone(), options).first_answer();
-            let said = match timeout(SERVER_LIMIT, answer).await {
+            let said = match timeout(limit, answer).await {
                 Ok(result) => read(query, result),
                 Err(_) => Said::Failed("no answer in time".to_owned()),
             };
             if let Said::Failed(why) = said {
+                // The next query begins with another one.
+                let next = (at + 1) % self.servers.len();
+                let _ = self.first.compare_exchange(at, next, Ordering::Relaxed, Ordering::Relaxed);
                 failures.push(format!("{} says: {why}", server.address));
                 continue;
             }

@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 
 /// Where DNS servers listen if nothing is said.
 const DNS_PORT: u16 = 53;
-/// More servers would never be asked within the time that a lookup has.
+/// More servers are more than a lookup has time for.
 const MAX_SERVERS: usize = 8;
 
 /// `[dns]`

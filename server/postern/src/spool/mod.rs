@@ -365,8 +365,8 @@ pub trait Spool: Clone + Send + Sync + 'static {
         ttl: Duration,
     ) -> impl Future<Output = Result<Vec<Leased>, SpoolError>> + Send;
 
-    /// Leases due recipients of old messages, whatever their queue, oldest messages first: what has expired or is late
-    /// is found by this even if nobody attempts it.
+    /// Leases due recipients of old messages, at most `recipients` of each, whatever their queue, oldest messages first:
+    /// what has expired or is late is found by this even if nobody attempts it.
     ///
     /// # Errors
     /// The store can't be read.
@@ -375,6 +375,7 @@ pub trait Spool: Clone + Send + Sync + 'static {
         aged: Aged,
         now: Timestamp,
         messages: usize,
+        recipients: usize,
         ttl: Duration,
     ) -> impl Future<Output = Result<Vec<Leased>, SpoolError>> + Send;
 

@@ -1,6 +1,8 @@
 //! What the queue must do when there is much of it: memory for content on its way in is bounded, a message of 100,000
 //! recipients and a queue of a million are handled in steps.
 
+#![allow(clippy::print_stdout, reason = "figures for whoever runs it with --nocapture")]
+
 use super::*;
 use postern::spool::{Action, Facts, Filter, SpoolError};
 use std::time::Instant;

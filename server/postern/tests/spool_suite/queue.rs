@@ -438,16 +438,19 @@ pub async fn leases_aged_across_queues<S: Spool + Facts>(open: impl Fn() -> S) {
             .collect::<Vec<_>>()
     };
 
-    assert!(spool.lease_aged(Aged::all(Timestamp(1)), T0, 99, TTL).await.unwrap().is_empty(), "none is as old as that");
+    assert!(
+        spool.lease_aged(Aged::all(Timestamp(1)), T0, 99, 99, TTL).await.unwrap().is_empty(),
+        "none is as old as that"
+    );
     // By the time in the ids, which is the clock's, not that of the acceptance.
     let all = Aged::all(now().after(TTL));
-    let first = spool.lease_aged(all, T0, 2, TTL).await.unwrap();
+    let first = spool.lease_aged(all, T0, 2, 99, TTL).await.unwrap();
     assert_eq!(shape(&first), [(ids[0], 1, 1), (ids[2], 1, 1)], "oldest first; neither leased nor held ones");
-    let rest = spool.lease_aged(all, T0, 99, TTL).await.unwrap();
+    let rest = spool.lease_aged(all, T0, 99, 99, TTL).await.unwrap();
     assert_eq!(shape(&rest), [(ids[3], 1, 1)], "not the one that is not due");
-    assert_eq!(shape(&spool.lease_aged(all, later(30), 99, TTL).await.unwrap()), [(not_due, 1, 1)]);
+    assert_eq!(shape(&spool.lease_aged(all, later(30), 99, 99, TTL).await.unwrap()), [(not_due, 1, 1)]);
     spool.settle(settlement(&b, &Settle::Release)).await.unwrap();
-    assert_eq!(shape(&spool.lease_aged(all, T0, 99, TTL).await.unwrap()), [(ids[0], 2, 1)]);
+    assert_eq!(shape(&spool.lease_aged(all, T0, 99, 99, TTL).await.unwrap()), [(ids[0], 2, 1)]);
     assert!(!spool.settle(settlement(&first[0], &Settle::Done)).await.unwrap());
 }
 
@@ -458,7 +461,7 @@ pub async fn that_the_sender_was_told_is_durable<S: Spool + Facts>(open: impl Fn
         commit(&spool, message(&["b.example"]), &Bytes::new()).await,
     ];
     let untold = |from| Aged { from, untold: true, ..Aged::all(now().after(TTL)) };
-    let mut leased = spool.lease_aged(untold(QueueId(0)), T0, 99, TTL).await.unwrap();
+    let mut leased = spool.lease_aged(untold(QueueId(0)), T0, 99, 99, TTL).await.unwrap();
     assert_eq!(leased.iter().map(|l| l.message.id).collect::<Vec<_>>(), ids);
     assert!(leased.iter().flat_map(|l| &l.recipients).all(|r| !r.told));
     let dsn = draft(&spool, &pattern(500, 1)).await;
@@ -477,12 +480,12 @@ pub async fn that_the_sender_was_told_is_durable<S: Spool + Facts>(open: impl Fn
         listed.iter().map(|l| (l.told, l.attempts, l.due)).collect::<Vec<_>>()
     };
     assert_eq!(state(spool.clone()).await, [(true, 1, later(5)), (true, 0, T0), (false, 0, T0)]);
-    let leased = spool.lease_aged(untold(QueueId(0)), later(9), 99, TTL).await.unwrap();
+    let leased = spool.lease_aged(untold(QueueId(0)), later(9), 99, 99, TTL).await.unwrap();
     assert_eq!(leased[0].recipients.iter().map(|r| r.token.recipient.seq.0).collect::<Vec<_>>(), [3]);
     for leased in &leased {
         spool.settle(released(leased)).await.unwrap();
     }
-    let from = spool.lease_aged(untold(ids[1]), later(9), 99, TTL).await.unwrap();
+    let from = spool.lease_aged(untold(ids[1]), later(9), 99, 99, TTL).await.unwrap();
     assert!(from.iter().all(|l| l.message.id >= ids[1]) && from[0].message.id == ids[1]);
 
     // Whatever happens to the recipient, its sender was told.

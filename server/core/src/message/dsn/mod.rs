@@ -176,25 +176,20 @@ impl Report<'_> {
         let mut note = "The header of your message follows.";
         match self.content.filter(|content| asked && content.len() <= MAX_ORIGINAL) {
             Some(content) => {
-                let is_ascii = content.is_ascii();
-                let global = global && self.header.fields().any(|field| !field.raw_value().is_ascii());
-                let whole = |content_type: &str, encoding, text| Returned {
-                    content_type: content_type.to_owned(),
-                    encoding,
-                    text,
-                    note: "Your message follows.",
+                let whole = |content_type: &str, (encoding, text)| {
+                    let note = "Your message follows.";
+                    Returned { content_type: content_type.to_owned(), encoding, text, note }
                 };
-                if global && !clear {
+                let plain = encode_bytes(content);
+                if plain.0 == "7bit" {
+                    return whole("message/rfc822", plain);
+                }
+                if global && self.header.fields().any(|field| !field.raw_value().is_ascii()) {
                     // RFC 6533 section 4.3: unlike message/rfc822 it may be encoded.
-                    let (encoding, text) = encode_bytes(content);
-                    return whole("message/global", encoding, text);
+                    return whole("message/global", if clear { clear_or_encoded(content, clear) } else { plain });
                 }
-                if is_ascii || clear || self.envelope.body == BodyType::EightBit {
-                    let encoding = if is_ascii { "7bit" } else { "8bit" };
-                    let content_type = if global { "message/global" } else { "message/rfc822" };
-                    return whole(content_type, encoding, content.to_vec());
-                }
-                note = "Only the header of your message follows, as it has 8-bit text and was not sent as such.";
+                // The next hop need not take it, and a report that is refused is lost: it has no sender.
+                note = "Only the header of your message follows, as it has 8-bit text or very long lines.";
             }
             None if asked => note = "Only the header of your message follows, as it is too large to be returned.",
             None => {}

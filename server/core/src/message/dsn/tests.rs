@@ -260,8 +260,10 @@ fn what_is_returned() {
     let seven = BodyType::SevenBit;
     let header = "The header of your";
     assert!(check(Some(Ret::Full), seven, ascii, failed, "message/rfc822", "\r\nYour message follows."));
-    assert!(check(Some(Ret::Full), BodyType::EightBit, text8, failed, "message/rfc822", "\r\nYour message follows."));
-    assert!(!check(Some(Ret::Full), seven, text8, failed, "text/rfc822-headers", "as it has 8-bit text"));
+    let long = format!("Subject: hi\r\n\r\nb{}\r\n", "x".repeat(999));
+    for (body, content) in [(BodyType::EightBit, text8), (seven, text8), (seven, Some(&*long))] {
+        assert!(!check(Some(Ret::Full), body, content, failed, "text/rfc822-headers", "as it has 8-bit text or very"));
+    }
     assert!(!check(Some(Ret::Full), seven, None, failed, "text/rfc822-headers", "as it is too large"));
     assert!(!check(Some(Ret::Headers), seven, ascii, failed, "text/rfc822-headers", header));
     assert!(!check(None, seven, ascii, failed, "text/rfc822-headers", header));

@@ -20,7 +20,8 @@ pub fn wanted(envelope: &Envelope, header: &HeaderBlock, own: &Address) -> bool 
             value.split([';', '(', ' ']).find(|word| !word.is_empty()).is_some_and(|word| word != "no")
         })
         && !has("X-Auto-Response-Suppress", |value| {
-            value.split(',').any(|word| matches!(word.trim(), "all" | "dr" | "ndr"))
+            // Not `DR`: that is about reports of success, and stands in much mail whose sender waits for failures.
+            value.split(',').any(|word| matches!(word.trim(), "all" | "ndr"))
         })
         && !has("Content-Type", |value| value.starts_with("multipart/report"))
         && header.all("Received").count() <= MAX_RECEIVED

@@ -50,7 +50,11 @@ impl PoolSection {
             if !valid_domain(helo) {
                 return Err(format!("pool.{name}.addresses: helo `{helo}` of {ip} is not a host name"));
             }
-            addresses.push(PoolAddress { source: Source { ip: *ip, helo: helo.to_owned() }, weight: *weight });
+            let ip = ip.to_canonical();
+            if ip.is_multicast() || ip == IpAddr::V4(Ipv4Addr::BROADCAST) {
+                return Err(format!("pool.{name}.addresses: {ip} is no machine's address"));
+            }
+            addresses.push(PoolAddress { source: Source { ip, helo: helo.to_owned() }, weight: *weight });
         }
         Pool::new(name.into(), addresses).map_err(|error| format!("pool.{name}.addresses: {error}"))
     }

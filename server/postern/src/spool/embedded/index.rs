@@ -191,13 +191,19 @@ impl Index {
     }
 
     /// Leases what is due of old messages.
-    pub(super) fn lease_aged(&mut self, aged: &Aged, now: u64, messages: usize) -> Vec<(u64, Vec<LeasedRecipient>)> {
+    pub(super) fn lease_aged(
+        &mut self,
+        aged: &Aged,
+        now: u64,
+        messages: usize,
+        recipients: usize,
+    ) -> Vec<(u64, Vec<LeasedRecipient>)> {
         let wanted = |slot: &Slot| !(aged.untold && slot.is_told());
         let due = |slot: &Slot| slot.state == SlotState::Pending && slot.due <= now && wanted(slot);
         let floor = QueueId::floor(aged.before).0;
         let seqs_due = |entry: &Entry| -> Vec<u32> {
             let slots = entry.slots().iter().zip(1..);
-            slots.filter(|(slot, _)| due(slot)).map(|(_, seq)| seq).collect()
+            slots.filter(|(slot, _)| due(slot)).map(|(_, seq)| seq).take(recipients).collect()
         };
         let old = self.messages.range(aged.from.0.min(floor)..floor).map(|(id, entry)| (*id, seqs_due(entry)));
         let groups: Vec<_> = old.filter(|(_, seqs)| !seqs.is_empty()).take(messages).collect();

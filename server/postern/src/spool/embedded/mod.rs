@@ -275,10 +275,11 @@ impl Spool for Embedded {
         aged: Aged,
         now: Timestamp,
         messages: usize,
+        recipients: usize,
         _ttl: Duration,
     ) -> Result<Vec<Leased>, SpoolError> {
         self.shared().check()?;
-        let groups = self.shared().index().lease_aged(&aged, now.0, messages);
+        let groups = self.shared().index().lease_aged(&aged, now.0, messages, recipients);
         reader::leased(self.shared(), groups).await
     }
 

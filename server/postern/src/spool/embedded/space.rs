@@ -11,7 +11,9 @@
 //! A store's file hardly shrinks: what leaves the queue leaves pages in it that are used again. So when the file system
 //! has too little left, the writer counts what the rows take ([`super::count`]), and what the file has beyond twice that
 //! counts as room, too; twice, as pages are powers of two and trees are not full. Without it a disk that was full once
-//! would stay so for the server until the last message is gone, or for good.
+//! would stay so for the server until the last message is gone, or for good. Only for small content: what is free inside
+//! lies scattered between rows that stay, and larger pieces would make the file grow all the same. And never all of what
+//! the file system has: half of what is kept free is left to it.
 
 use super::shared::lock;
 use crate::spool::SpoolError;
@@ -25,6 +27,8 @@ const AGE: Duration = Duration::from_secs(1);
 const AGE_NEAR: Duration = Duration::from_millis(20);
 /// Octets of the file that are not taken for room: pages that were freed, and must not be used yet.
 const SLACK: u64 = 8 * 1024 * 1024;
+/// Content up to this many octets fits between rows that stay.
+const SMALL: u64 = 16 * 1024;
 /// Least that is kept free, if anything is: a transaction and what it copies must fit.
 pub(super) const LEAST_FREE: u64 = 16 * 1024 * 1024;
 /// The writer counts at most this often, …
@@ -57,8 +61,9 @@ struct State {
 }
 
 impl State {
-    fn available(&self) -> u64 {
-        self.free.saturating_add(self.inside)
+    /// What can be had by content of `octets`, of which `min_free` must stay.
+    fn available(&self, octets: u64, min_free: u64) -> u64 {
+        if octets > SMALL || self.free < min_free / 2 { self.free } else { self.free.saturating_add(self.inside) }
     }
 }
 
@@ -95,7 +100,7 @@ impl Space {
     pub(super) fn full(&self) -> Option<String> {
         self.look();
         let mut state = lock(&self.state);
-        let full = self.dir.is_some() && state.available() < self.min_free;
+        let full = self.dir.is_some() && state.available(0, self.min_free) < self.min_free;
         state.wanted |= full;
         full.then(|| self.why(&state))
     }
@@ -148,8 +153,8 @@ impl Room {
         self.space.look();
         let mut state = lock(&self.space.state);
         if self.space.dir.is_some() && !self.own {
-            let keeps =
-                |wanted: u64| state.available().checked_sub(wanted).is_some_and(|left| left >= self.space.min_free);
+            let (kept, available) = (self.space.min_free, state.available(octets, self.space.min_free));
+            let keeps = |wanted: u64| available.checked_sub(wanted).is_some_and(|left| left >= kept);
             // For what was promised only the disk counts, not others' promises: who has begun can finish.
             let fits = if more > 0 || octets == 0 { keeps(state.reserved.saturating_add(more)) } else { keeps(octets) };
             if !fits {
@@ -261,15 +266,19 @@ mod tests {
     fn what_the_file_has_room_for_counts_too() {
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), vec![1; 2 * usize::try_from(SLACK).unwrap()]).unwrap();
-        let space = Arc::new(Space::new(Some(PathBuf::from("x")), 1000, |_| 10));
+        let space = Arc::new(Space::new(Some(PathBuf::from("x")), 1000, |_| 600));
         assert!(space.full().is_some() && space.count_is_due());
         space.counted(file.path(), SLACK, Duration::ZERO);
         assert!(space.full().is_some(), "twice what the rows take, and some slack, is all of it");
         space.counted(file.path(), SLACK / 4, Duration::ZERO);
         assert!(space.full().is_none() && !space.count_is_due());
-        let mut room = space.reserve(SLACK / 4 - 400).unwrap();
-        assert!(space.reserve(SLACK / 2).is_err());
-        room.spend();
+        assert!(space.reserve(SMALL + 1).is_err(), "what is free inside is scattered");
+        let mut rooms: Vec<Room> = std::iter::from_fn(|| space.reserve(SMALL).ok()).collect();
+        assert!((SLACK / 2 / SMALL - 2..=SLACK / 2 / SMALL).contains(&(rooms.len() as u64)), "{}", rooms.len());
+        rooms.iter_mut().for_each(Room::spend);
         assert!(space.full().is_some(), "{:?}", space.state);
+        lock(&space.state).inside = SLACK;
+        lock(&space.state).free = 499;
+        assert!(space.reserve(1).is_err(), "half of what is kept free is never used");
     }
 }

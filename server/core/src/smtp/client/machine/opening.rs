@@ -77,8 +77,8 @@ impl Client {
                 self.extensions = Extensions::parse(&reply.text);
                 self.on_hello(&reply);
             }
-            Phase::Ehlo if reply.is_permanent() => {
-                // RFC 5321 section 3.2: a server without extensions.
+            // RFC 5321 section 3.2: a server without extensions. Any other refusal is about us.
+            Phase::Ehlo if matches!(reply.code, 500..=502 | 504) => {
                 self.output.extend_from_slice(format!("HELO {}\r\n", self.helo).as_bytes());
                 self.phase = Phase::Helo;
             }
