@@ -81,6 +81,62 @@ fn fills_and_recovers(min_free: &str) {
     println!("min_free {min_free}: {} acknowledged, {} refused, 0 lost", account.acknowledged, refused.into_inner());
 }
 
+/// What is deleted from a full store leaves room in it that is scattered: small messages fit, large ones would make the
+/// file grow.
+#[test]
+fn scattered_room_is_not_taken_for_more() {
+    let disk = match Disk::new(64) {
+        Ok(disk) => disk,
+        Err(why) => return not_run("disk full", &why),
+    };
+    let config = "[queue]\nmin_free = '16MiB'\n".into();
+    let data = Some(disk.path().join("data"));
+    let listener = "max_errors = 1000000".into();
+    let mut server = Postern::prepare(free_port(), Setup { data, listener, config, ..Setup::default() });
+    server.restart();
+    let submit = |client: &mut Client, domain: usize, len: usize| {
+        let line = format!("{}\r\n", "x".repeat(98));
+        let content = format!("From: a@b.example\r\n\r\n{}", line.repeat(len / 100));
+        let code = match client.mail("", &[&format!("a@d{domain}.example")], &content) {
+            Ok(reply) => reply.code,
+            Err(error) => {
+                assert!(error.to_string().contains("code: 452"), "{error}");
+                client.command("RSET", 2).unwrap();
+                452
+            }
+        };
+        assert!(matches!(code, 250 | 452), "{code}");
+        code == 250
+    };
+    std::thread::scope(|scope| {
+        for _ in 0..CLIENTS {
+            let (submit, port) = (&submit, server.port);
+            scope.spawn(move || {
+                let mut client = Client::hello(port).unwrap();
+                let mut refused = 0;
+                for number in 0.. {
+                    refused += usize::from(!submit(&mut client, number % 20, 3_300));
+                    if refused == 10 {
+                        break;
+                    }
+                }
+            });
+        }
+    });
+    for domain in 0..13 {
+        let filter = format!("domain=d{domain}.example");
+        let output = server.command(&["queue", "delete", &filter, "--yes", "-c", "postern.toml"]);
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    }
+    let mut client = Client::hello(server.port).unwrap();
+    let large = (0..8).filter(|_| submit(&mut client, 0, 5_000_000)).count();
+    wait_for("small messages to be taken again", || submit(&mut client, 0, 3_300).then_some(()));
+    let small = (0..500).filter(|_| submit(&mut client, 0, 3_300)).count();
+    assert_eq!(server.log_lines("the spool failed").len(), 0, "{:?}", server.log_lines("failed"));
+    assert!(server.terminate().status.success());
+    println!("after a deletion: {large} of 8 large and {small} of 500 small messages taken");
+}
+
 #[test]
 fn a_full_disk_refuses_mail_until_there_is_room_again() {
     fills_and_recovers("16MiB");

@@ -97,14 +97,12 @@ fn what_is_final_bounces_at_once() {
     let dns = Dnsmasq::start(&[
         "--mx-host=null.test,.,0",
         "--mx-host=ghost.test,nobody.test,10",
-        "--mx-host=us.test,mta.example.com,10",
         "--mx-host=other.test,sink.test,10",
         "--host-record=sink.test,127.0.0.1",
     ]);
     let server = Postern::start_mx(free_port(), dns.port, sink.port, "", ALLOW, "");
     check_bounce(&server, "a@null.test", "5.1.10");
     check_bounce(&server, "a@nowhere.test", "5.1.2");
-    check_bounce(&server, "a@us.test", "5.4.6");
     check_bounce(&server, "a@ghost.test", "5.");
     assert!(sink.messages().is_empty());
     // The bounces did not stop anything else.
@@ -131,6 +129,7 @@ fn what_dns_does_not_say_is_tried_later() {
 #[test]
 fn no_connection_to_ourselves() {
     let dns = Dnsmasq::start(&[
+        "--mx-host=us.test,mta.example.com,10",
         "--mx-host=loop.test,loop-host.test,10",
         "--mx-host=loop.test,behind.test,20",
         "--host-record=loop-host.test,127.0.0.1",
@@ -139,9 +138,10 @@ fn no_connection_to_ourselves() {
     let port = free_port();
     let server = Postern::start_mx(port, dns.port, port, "", ALLOW, "");
     check_bounce(&server, "a@loop.test", "5.4.6");
+    check_bounce(&server, "a@us.test", "5.4.6");
     check_bounce(&server, "a@[127.0.0.1]", "5.4.6");
     // Ours were the only messages that came in.
-    assert_eq!(server.log_lines(" QUEUED ").len(), 2);
+    assert_eq!(server.log_lines(" QUEUED ").len(), 3);
 }
 
 #[test]
@@ -157,4 +157,25 @@ fn no_connection_to_private_addresses() {
         check_bounce(&server, to, "5.");
     }
     assert!(sink.messages().is_empty());
+}
+
+#[test]
+fn what_waited_for_a_smart_host_goes_by_mx_once_its_zone_has_none() {
+    let (sink, dns) = (AioSink::start(), Dnsmasq::start(&["--address=/test/127.0.0.1"]));
+    // Nobody listens there.
+    let mut server = Postern::start(free_port(), "[queue]\nretry = ['1h']");
+    send(&server, &["a@one.test", "b@two.test"]);
+    server.wait_log(" DEFERRED ", 2);
+    server.terminate();
+    let path = server.dir().join("postern.toml");
+    let config = std::fs::read_to_string(&path).unwrap();
+    let line = config.lines().find(|line| line.starts_with("smart_host")).unwrap();
+    let dns = format!("\n[dns]\nservers = ['127.0.0.1:{}']\n{ALLOW}\n", dns.port);
+    std::fs::write(&path, config.replace(line, &format!("port = {}", sink.port)) + &dns).unwrap();
+    server.restart();
+    assert!(server.command(&["queue", "retry", "--all", "-c", "postern.toml"]).status.success());
+    server.wait_empty();
+    let mut recipients: Vec<String> = sink.messages().iter().map(|message| message["rcpt_tos"].to_string()).collect();
+    recipients.sort();
+    assert_eq!(recipients, ["[\"a@one.test\"]", "[\"b@two.test\"]"], "each domain by itself");
 }

@@ -3,8 +3,9 @@
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
-use postern_tests::{AioSink, Client, Postern, free_port, python, wait_for};
+use postern_tests::{AioSink, Client, CountingSink, Postern, free_port, python, wait_for};
 use serde_json::Value;
+use std::time::{Duration, Instant};
 
 const CONTENT: &str =
     "From: Ann <ann@example.com>\r\nSubject: the original\r\nMessage-ID: <1@example.com>\r\n\r\nsecret body\r\n";
@@ -179,4 +180,20 @@ fn an_international_recipient_does_not_take_the_others_with_it() {
     server.wait_empty();
     assert!(server.log_lines(" ACCEPTED ")[0].contains("to=\"ascii@d.example\""));
     assert!(server.log_lines(" REJECTED ")[0].contains("status=5.6.7"));
+}
+
+#[test]
+fn mail_that_waits_for_its_turn_has_an_attempt_however_late() {
+    let sink = CountingSink::start();
+    let server = Postern::start_with(sink.port, "", "connections = 1", "[queue]\nmax_age = '2s'");
+    let mut client = Client::hello(server.port).unwrap();
+    for _ in 0..5 {
+        assert_eq!(client.mail("", &["a@d.example"], CONTENT).unwrap().code, 250);
+    }
+    // One is on its way and the others wait, until all are too old and have been looked for as such.
+    let start = Instant::now();
+    wait_for("old age", || (start.elapsed() > Duration::from_secs(5)).then_some(()));
+    sink.open();
+    server.wait_log(" ACCEPTED ", 5);
+    assert!(server.log_lines(" REJECTED ").is_empty());
 }

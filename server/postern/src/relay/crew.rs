@@ -27,6 +27,8 @@ struct State {
     open: usize,
     /// Where it stands among the queues that wait for a connection; the lowest comes first.
     turn: u64,
+    /// The last pass of the dispatcher in which its queue had mail that was due.
+    seen: u64,
     rest: Option<Rest>,
     /// How many workers more than [`FIRST_WORKERS`] the next hop has earned.
     earned: usize,
@@ -57,6 +59,16 @@ impl Crew {
     /// Goes behind all that have a lower turn.
     pub fn set_turn(&self, turn: u64) {
         self.state().turn = turn;
+    }
+
+    /// Its queue had mail that was due in this pass of the dispatcher.
+    pub fn see(&self, pass: u64) {
+        self.state().seen = pass;
+    }
+
+    /// Was it seen in this pass?
+    pub fn is_seen(&self, pass: u64) -> bool {
+        self.state().seen == pass
     }
 
     /// Its place among the queues that wait; see [`Crew::set_turn`].

@@ -90,7 +90,7 @@ impl<S: Spool> Dispatch<S> {
             Some((Arc::from(limits.domain.as_str()), Arc::new(Semaphore::new(most))))
         });
         let domains = domains.collect();
-        let (look_again, crews, turns) = (Notify::new(), Mutex::default(), AtomicU64::new(0));
+        let (look_again, crews, turns) = (Notify::new(), Mutex::default(), AtomicU64::new(1));
         Self { spool, zones, routes, settler, options, clock, look_again, crews, connections, domains, turns }
     }
 
@@ -146,6 +146,7 @@ impl<S: Spool> Dispatch<S> {
         let now = (self.clock)();
         let Ready { queues, next_due } = self.spool.ready(now);
         let mut pause = next_due.map_or(LONGEST_PAUSE, |due| due.since(now).max(Duration::from_millis(1)));
+        let pass = self.next_turn();
         let mut crews = self.crews();
         let mut candidates = Vec::with_capacity(queues.len());
         for (queue, due) in queues {
@@ -155,6 +156,7 @@ impl<S: Spool> Dispatch<S> {
                 crew.set_turn(self.next_turn());
                 Arc::new(crew)
             });
+            crew.see(pass);
             if let Some(left) = crew.resting() {
                 pause = pause.min(left);
                 continue;
@@ -186,7 +188,8 @@ impl<S: Spool> Dispatch<S> {
         for (zone, connections) in &self.connections {
             connections.set_waiting(waiting.get(zone).copied().unwrap_or(0));
         }
-        crews.retain(|_, crew| !crew.is_idle());
+        // A queue that waits keeps its place.
+        crews.retain(|_, crew| crew.is_seen(pass) || !crew.is_idle());
         pause.min(LONGEST_PAUSE)
     }
 

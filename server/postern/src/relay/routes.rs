@@ -61,7 +61,7 @@ impl Routes {
     /// Could a host that has our name, and is asked at this port, be this server? Another one on this machine may share
     /// the name.
     fn takes_mail_at(&self, port: u16) -> bool {
-        self.own.listeners.iter().any(|listener| listener.port() == port && !listener.ip().is_loopback())
+        self.own.listeners.iter().any(|listener| listener.port() == port)
     }
 }
 

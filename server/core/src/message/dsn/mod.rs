@@ -18,7 +18,7 @@ mod encode;
 mod tests;
 mod wanted;
 
-pub use wanted::{MAX_RECEIVED, wanted};
+pub use wanted::wanted;
 
 use super::{HeaderBlock, Position};
 use crate::mail::{

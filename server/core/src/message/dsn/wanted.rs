@@ -3,13 +3,10 @@
 use crate::mail::{Address, Envelope, ReversePath};
 use crate::message::HeaderBlock;
 
-/// A message that has gone through more hosts than this is taken for one in a loop (ZoneMTA: 25).
-pub const MAX_RECEIVED: usize = 25;
-
 /// May anything be reported to the sender of this message? Not for a null reverse-path (RFC 5321 section 4.5.5), for
-/// what was sent automatically (RFC 3834), for what asks not to be answered, for a report, for what comes from a mail
-/// system (`own` is the address that our DSNs are from), or for what seems to be in a loop. An explicit NOTIFY changes
-/// nothing of this: a robot that asks for DSNs is a robot still.
+/// what was sent automatically (RFC 3834), for what asks not to be answered, for a report, or for what comes
+/// from a mail system (`own` is the address that our DSNs are from). An explicit NOTIFY changes nothing of this: a robot
+/// that asks for DSNs is a robot still. The sender of a message in a loop is told once, by whoever ends it.
 #[must_use]
 pub fn wanted(envelope: &Envelope, header: &HeaderBlock, own: &Address) -> bool {
     let has =
@@ -24,7 +21,6 @@ pub fn wanted(envelope: &Envelope, header: &HeaderBlock, own: &Address) -> bool 
             value.split(',').any(|word| matches!(word.trim(), "all" | "ndr"))
         })
         && !has("Content-Type", |value| value.starts_with("multipart/report"))
-        && header.all("Received").count() <= MAX_RECEIVED
 }
 
 /// Our own DSNs' sender, or another system's.

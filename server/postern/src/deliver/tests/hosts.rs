@@ -49,7 +49,8 @@ async fn the_next_host_takes_what_the_first_does_not() {
         &[">\0\0"],
         &hello,
         &[hello[0], hello[1], ">421 busy"],
-        &[hello[0], hello[1], ">550 not you", "<HELO me.example", ">550 not you"],
+        &[hello[0], hello[1], ">550 not you"],
+        &[hello[0], hello[1], ">502 what", "<HELO me.example", ">550 not you"],
         &[hello[0], hello[1], ">250 mx", ONE[0]],
         &[hello[0], hello[1], ">250 mx", ONE[0], ">421 4.3.2 going"],
     ] {

@@ -11,9 +11,9 @@
 //! A store's file hardly shrinks: what leaves the queue leaves pages in it that are used again. So when the file system
 //! has too little left, the writer counts what the rows take ([`super::count`]), and what the file has beyond twice that
 //! counts as room, too; twice, as pages are powers of two and trees are not full. Without it a disk that was full once
-//! would stay so for the server until the last message is gone, or for good. Only for small content: what is free inside
-//! lies scattered between rows that stay, and larger pieces would make the file grow all the same. And never all of what
-//! the file system has: half of what is kept free is left to it.
+//! would stay so for the server until the last message is gone, or for good. As long as many rows are left it is room
+//! for small content alone: it lies scattered between them, and larger pieces would make the file grow all the same. And
+//! half of what is kept free is always left to the file system.
 
 use super::shared::lock;
 use crate::spool::SpoolError;
@@ -29,6 +29,8 @@ const AGE_NEAR: Duration = Duration::from_millis(20);
 const SLACK: u64 = 8 * 1024 * 1024;
 /// Content up to this many octets fits between rows that stay.
 const SMALL: u64 = 16 * 1024;
+/// The file is sparse where rows take one part in so many of it or less: most blocks of 64 KiB are free then.
+const SPARSE: u64 = 64;
 /// Least that is kept free, if anything is: a transaction and what it copies must fit.
 pub(super) const LEAST_FREE: u64 = 16 * 1024 * 1024;
 /// The writer counts at most this often, …
@@ -52,6 +54,8 @@ struct State {
     free: u64,
     /// What the file has room for, less twice what was written since it was counted. 0 as long as nobody needs to know.
     inside: u64,
+    /// Hardly any row is left between what the file has room for.
+    sparse: bool,
     /// Promised and not written yet.
     reserved: u64,
     /// Something was refused: it should be counted (again).
@@ -63,7 +67,8 @@ struct State {
 impl State {
     /// What can be had by content of `octets`, of which `min_free` must stay.
     fn available(&self, octets: u64, min_free: u64) -> u64 {
-        if octets > SMALL || self.free < min_free / 2 { self.free } else { self.free.saturating_add(self.inside) }
+        let fits_inside = (octets <= SMALL || self.sparse) && self.free >= min_free / 2;
+        if fits_inside { self.free.saturating_add(self.inside) } else { self.free }
     }
 }
 
@@ -80,7 +85,8 @@ impl Space {
     pub(super) fn new(dir: Option<PathBuf>, min_free: u64, ask: fn(&Path) -> u64) -> Self {
         let free = dir.as_deref().map_or(u64::MAX, ask);
         let now = Instant::now();
-        let state = Mutex::new(State { asked: now, free, inside: 0, reserved: 0, wanted: false, count_at: now });
+        let state =
+            Mutex::new(State { asked: now, free, inside: 0, sparse: true, reserved: 0, wanted: false, count_at: now });
         Self { dir, min_free, ask, state }
     }
 
@@ -113,8 +119,10 @@ impl Space {
 
     /// It was counted: the rows of `file` take `used` octets. `took`: what that cost.
     pub(super) fn counted(&self, file: &Path, used: u64, took: Duration) {
-        let inside = allocated_octets(file).saturating_sub(used.saturating_mul(2).saturating_add(SLACK));
+        let allocated = allocated_octets(file);
+        let inside = allocated.saturating_sub(used.saturating_mul(2).saturating_add(SLACK));
         let mut state = lock(&self.state);
+        state.sparse = used.saturating_mul(SPARSE) <= allocated;
         (state.inside, state.wanted) = (inside, false);
         state.count_at = Instant::now() + COUNT_EVERY.max(took * COUNT_SHARE);
     }
@@ -275,6 +283,9 @@ mod tests {
         assert!(space.reserve(SMALL + 1).is_err(), "what is free inside is scattered");
         let mut rooms: Vec<Room> = std::iter::from_fn(|| space.reserve(SMALL).ok()).collect();
         assert!((SLACK / 2 / SMALL - 2..=SLACK / 2 / SMALL).contains(&(rooms.len() as u64)), "{}", rooms.len());
+        space.counted(file.path(), SLACK / 32, Duration::ZERO);
+        assert!(space.reserve(SLACK / 2).is_ok(), "hardly anything is left in it");
+        space.counted(file.path(), SLACK / 4, Duration::ZERO);
         rooms.iter_mut().for_each(Room::spend);
         assert!(space.full().is_some(), "{:?}", space.state);
         lock(&space.state).inside = SLACK;
