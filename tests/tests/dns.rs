@@ -52,8 +52,10 @@ fn send(server: &Postern, to: &[&str]) {
 fn check_bounce(server: &Postern, to: &str, status: &str) {
     send(server, &[to]);
     server.wait_empty();
+    // The line is written after the settlement.
+    let rejected = || server.log_lines(" REJECTED ").into_iter().find(|line| line.contains(to));
+    let rejected = wait_for("the bounce in the log", rejected);
     let lines = server.log_lines(to);
-    let rejected = lines.iter().find(|line| line.contains(" REJECTED ")).unwrap_or_else(|| panic!("{lines:?}"));
     assert!(rejected.contains(&format!("status={status}")), "{rejected}");
     assert!(!lines.iter().any(|line| line.contains(" DEFERRED ")), "{lines:?}");
 }
