@@ -235,15 +235,13 @@ fn a_dsn_is_never_answered_by_another() {
     server.wait_log(" REJECTED ", 2);
     server.wait_empty();
     assert_eq!(queued(&server), 1);
-    // To who sends DSNs, and to what looks like a loop.
+    // To who sends DSNs, and to a robot.
     for sender in ["<bounce@mta.example.com>", "<MAILER-DAEMON@other.example>", "<>"] {
         submit(&mut client, sender, &["<perm@d.example>"], CONTENT);
     }
-    let looped = format!("{}{CONTENT}", "Received: by x; Mon, 23 Nov 2026 10:00:00 +0000\r\n".repeat(26));
-    submit(&mut client, "<ann@example.com>", &["<perm@d.example> NOTIFY=FAILURE"], &looped);
     let robot = format!("Auto-Submitted: auto-replied\r\n{CONTENT}");
     submit(&mut client, "<ann@example.com>", &["<perm@d.example> NOTIFY=FAILURE,SUCCESS"], &robot);
-    server.wait_log(" REJECTED ", 7);
+    server.wait_log(" REJECTED ", 6);
     server.wait_empty();
     assert_eq!((queued(&server), sink.messages().len()), (1, 0));
 }
