@@ -1,5 +1,4 @@
-//! A program of somebody else's that listens on a port for as long as a test needs it, and what the system knows of a
-//! process.
+//! A program of somebody else's that listens on a port for as long as a test needs it.
 
 use crate::wait_for;
 use std::net::TcpStream;
@@ -54,32 +53,4 @@ impl Drop for Daemon {
         }
         let _ = self.child.wait();
     }
-}
-
-/// Open descriptors of a process.
-///
-/// # Panics
-/// There is no such process.
-#[must_use]
-pub fn descriptors(pid: u32) -> usize {
-    std::fs::read_dir(format!("/proc/{pid}/fd")).expect("the process runs").count()
-}
-
-/// A line of `/proc/PID/status` in KiB: `VmRSS`, `VmHWM`.
-///
-/// # Panics
-/// There is no such process or line.
-#[must_use]
-pub fn memory_kib(pid: u32, line: &str) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("the process runs");
-    let value = status.lines().find_map(|l| l.strip_prefix(line)?.strip_prefix(':')).expect("the line");
-    value.trim().trim_end_matches(" kB").parse().expect("a number")
-}
-
-/// Do the tests run as root?
-#[must_use]
-#[allow(unsafe_code, reason = "std does not say")]
-pub fn is_root() -> bool {
-    // SAFETY: geteuid(2) takes nothing and can't fail.
-    unsafe { libc::geteuid() == 0 }
 }

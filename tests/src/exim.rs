@@ -24,7 +24,7 @@ impl Exim {
     #[must_use]
     pub fn start() -> Option<Self> {
         let found = Command::new(root().join("scripts/exim")).output().ok()?;
-        if !crate::is_root() || !found.status.success() {
+        if !crate::process::is_root() || !found.status.success() {
             return None;
         }
         let program = String::from_utf8_lossy(&found.stdout).trim().to_owned();

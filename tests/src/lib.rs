@@ -26,7 +26,7 @@ mod tls_sink;
 
 pub use client::{Client, Reply};
 pub use counting_sink::CountingSink;
-pub use daemon::{Daemon, descriptors, is_root, memory_kib};
+pub use daemon::Daemon;
 pub use disk::Disk;
 pub use dnsmasq::Dnsmasq;
 pub use exim::Exim;

@@ -27,7 +27,7 @@ impl Postfix {
     /// It is not there (`make test` installs it) or does not start.
     #[must_use]
     pub fn start() -> Option<Self> {
-        if !crate::is_root() {
+        if !crate::process::is_root() {
             return None;
         }
         let (dir, port) = (tempfile::tempdir().expect("a folder"), free_port());

@@ -1,4 +1,4 @@
-//! What the system says of a process: memory, CPU time, descriptors.
+//! What the system says of a process: memory, CPU time, descriptors, whose it is.
 
 fn status(pid: u32, field: &str) -> u64 {
     let text = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("the process runs");
@@ -43,4 +43,12 @@ pub fn cpu_ticks(pid: u32) -> u64 {
 #[must_use]
 pub fn descriptors(pid: u32) -> usize {
     std::fs::read_dir(format!("/proc/{pid}/fd")).expect("the process runs").count()
+}
+
+/// Do the tests run as root?
+#[must_use]
+#[allow(unsafe_code, reason = "std does not say")]
+pub fn is_root() -> bool {
+    // SAFETY: geteuid(2) takes nothing and can't fail.
+    unsafe { libc::geteuid() == 0 }
 }

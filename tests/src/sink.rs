@@ -1,10 +1,9 @@
 //! Next hops that we did not write: Postfix's smtp-sink and Python's aiosmtpd.
 
-use crate::{free_port, wait_for};
+use crate::{Daemon, free_port};
 use std::collections::HashMap;
-use std::net::TcpStream;
-use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 use tempfile::TempDir;
 
 /// Debian's Python, which has the packages that the tests install.
@@ -12,7 +11,7 @@ pub const PYTHON: &str = "/usr/bin/python3";
 
 /// A running smtp-sink.
 pub struct SmtpSink {
-    child: Child,
+    _daemon: Daemon,
     dir: TempDir,
     /// Where it listens.
     pub port: u16,
@@ -35,18 +34,15 @@ impl SmtpSink {
         let program =
             ["/usr/sbin/smtp-sink", "/usr/lib/postfix/sbin/smtp-sink"].into_iter().find(|p| PathBuf::from(p).exists());
         let program = program.expect("smtp-sink; `make test` installs it");
-        let child = Command::new(program)
+        let mut command = Command::new(program);
+        command
             // As root it would ask for a user to change to.
             .args(["-u", "root", "-d", "m."])
             .args(options)
             .args([&format!("127.0.0.1:{port}"), "1024"])
             .current_dir(dir.path())
-            .stdout(Stdio::null())
-            .spawn()
-            .expect("smtp-sink starts");
-        let sink = Self { child, dir, port };
-        wait_for("smtp-sink to listen", || TcpStream::connect(("127.0.0.1", port)).ok());
-        sink
+            .stdout(Stdio::null());
+        Self { _daemon: Daemon::start(command, port), dir, port }
     }
 
     /// The messages taken so far, complete ones only: envelope lines (`X-Rcpt-Args: <a@b>` …) and content.
@@ -77,16 +73,9 @@ impl SmtpSink {
     }
 }
 
-impl Drop for SmtpSink {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
 /// Python's aiosmtpd as the next hop: each message it takes is a line of JSON.
 pub struct AioSink {
-    child: Child,
+    _daemon: Daemon,
     dir: TempDir,
     /// Where it listens.
     pub port: u16,
@@ -157,14 +146,9 @@ impl AioSink {
     #[must_use]
     pub fn start_on(port: u16) -> Self {
         let dir = tempfile::tempdir().expect("a folder");
-        let child = Command::new(PYTHON)
-            .args(["-c", AIO_SINK, &port.to_string()])
-            .current_dir(dir.path())
-            .spawn()
-            .expect("python3 starts");
-        let sink = Self { child, dir, port };
-        wait_for("aiosmtpd to listen (`make test` installs it)", || TcpStream::connect(("127.0.0.1", port)).ok());
-        sink
+        let mut command = Command::new(PYTHON);
+        command.args(["-c", AIO_SINK, &port.to_string()]).current_dir(dir.path());
+        Self { _daemon: Daemon::start(command, port), dir, port }
     }
 
     /// The file with a line of JSON for each message taken so far.
@@ -179,18 +163,17 @@ impl AioSink {
     /// The file has something else in it.
     #[must_use]
     pub fn messages(&self) -> Vec<serde_json::Value> {
-        let text = std::fs::read_to_string(self.file()).unwrap_or_default();
-        // A line that is still being written has no line end yet.
-        text.split_inclusive('\n')
-            .filter(|line| line.ends_with('\n'))
-            .map(|line| serde_json::from_str(line).expect("JSON"))
-            .collect()
+        json_lines(&self.file())
     }
 }
 
-impl Drop for AioSink {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
+/// The lines of a file that is being written, each of JSON; none if it is not there yet.
+///
+/// # Panics
+/// The file has something else in it.
+pub(crate) fn json_lines(file: &Path) -> Vec<serde_json::Value> {
+    let text = std::fs::read_to_string(file).unwrap_or_default();
+    // A line that is still being written has no line end yet.
+    let whole = text.split_inclusive('\n').filter(|line| line.ends_with('\n'));
+    whole.map(|line| serde_json::from_str(line).expect("JSON")).collect()
 }

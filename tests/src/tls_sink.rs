@@ -1,11 +1,11 @@
 //! aiosmtpd as a next hop with STARTTLS (over OpenSSL) and AUTH, and the certificates for it.
 
-use crate::{PYTHON, free_port, wait_for};
+use crate::sink::json_lines;
+use crate::{Daemon, PYTHON, free_port};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use std::fs::File;
-use std::net::TcpStream;
 use std::path::PathBuf;
-use std::process::{Child, Command};
+use std::process::Command;
 use tempfile::TempDir;
 
 /// What it offers.
@@ -19,7 +19,7 @@ pub struct TlsSetup<'a> {
 
 /// A running aiosmtpd.
 pub struct TlsSink {
-    child: Child,
+    _daemon: Daemon,
     dir: TempDir,
     /// Where it listens.
     pub port: u16,
@@ -76,15 +76,12 @@ impl TlsSink {
         let tls = if setup.name.is_empty() { "clear" } else { "tls" };
         // It prints a traceback for each handshake that a client breaks off.
         let errors = File::create(dir.path().join("errors")).expect("a file");
-        let child = Command::new(PYTHON)
+        let mut command = Command::new(PYTHON);
+        command
             .args(["-c", PROGRAM, &port.to_string(), tls, &setup.mechanisms.join(" ")])
             .current_dir(dir.path())
-            .stderr(errors)
-            .spawn()
-            .expect("python3 starts");
-        let sink = Self { child, dir, port };
-        wait_for("aiosmtpd to listen (`make test` installs it)", || TcpStream::connect(("127.0.0.1", port)).ok());
-        sink
+            .stderr(errors);
+        Self { _daemon: Daemon::start(command, port), dir, port }
     }
 
     /// The certificate of the CA that its own is signed by.
@@ -99,10 +96,7 @@ impl TlsSink {
     /// The file has something else in it.
     #[must_use]
     pub fn messages(&self) -> Vec<serde_json::Value> {
-        let text = std::fs::read_to_string(self.dir.path().join("messages")).unwrap_or_default();
-        // A line that is still being written has no line end yet.
-        let whole = text.split_inclusive('\n').filter(|line| line.ends_with('\n'));
-        whole.map(|line| serde_json::from_str(line).expect("JSON")).collect()
+        json_lines(&self.dir.path().join("messages"))
     }
 
     /// The attempts at AUTH so far, right or wrong: `PLAIN tls=True`.
@@ -110,13 +104,6 @@ impl TlsSink {
     pub fn logins(&self) -> Vec<String> {
         let text = std::fs::read_to_string(self.dir.path().join("logins")).unwrap_or_default();
         text.lines().map(str::to_owned).collect()
-    }
-}
-
-impl Drop for TlsSink {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
     }
 }
 

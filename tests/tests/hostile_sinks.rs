@@ -7,9 +7,7 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 #![allow(clippy::print_stderr, reason = "the figures belong into the test's output")]
 
-use postern_tests::{
-    ALWAYS, Act, Client, HostileSink, Postern, STAGES, Stage, Taken, descriptors, memory_kib, wait_for,
-};
+use postern_tests::{ALWAYS, Act, Client, HostileSink, Postern, STAGES, Stage, Taken, process, wait_for};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::time::Duration;
@@ -171,7 +169,7 @@ fn judge(server: &Postern, cases: &[Case], back: &HostileSink, rounds: &[(&str, 
 fn every_message_ends_whatever_the_next_hop_does() {
     let (cases, back) = (cases(), HostileSink::tame());
     let mut server = serve(&cases, &back);
-    let (open, memory) = (descriptors(server.pid()), memory_kib(server.pid(), "VmHWM"));
+    let (open, memory) = (process::descriptors(server.pid()), process::peak_kib(server.pid()));
     submit(&server, &cases, "hostile", MESSAGES);
     server.wait_empty();
     judge(&server, &cases, &back, &[("hostile", MESSAGES)]);
@@ -180,8 +178,8 @@ fn every_message_ends_whatever_the_next_hop_does() {
     server.wait_empty();
     judge(&server, &cases, &back, &[("hostile", MESSAGES), ("after", MESSAGES)]);
     // Idle connections are closed after a while; then nothing is left.
-    wait_for("descriptors to be closed", || (descriptors(server.pid()) <= open).then_some(()));
-    let grown = memory_kib(server.pid(), "VmHWM") - memory;
+    wait_for("descriptors to be closed", || (process::descriptors(server.pid()) <= open).then_some(()));
+    let grown = process::peak_kib(server.pid()) - memory;
     assert!(grown < 64 << 10, "memory grew by {grown} KiB");
     let sessions: usize = cases.iter().map(|case| case.sink.sessions()).sum();
     eprintln!(

@@ -109,7 +109,7 @@ impl<'a> Dialler<'a> {
         self.connections += 1;
         let Self { route, options, .. } = *self;
         let address = SocketAddr::new(ip, route.port);
-        let (tcp, source) = source::connect(address, &route.sources, options.limits.connect).await?;
+        let (tcp, source) = source::connect(address, &route.sources, options.limits.connect, &options.unbound).await?;
         let terms =
             Terms { tls, credentials: route.credentials.clone(), own_names: std::sync::Arc::clone(&route.own_names) };
         let session = Session { remote: remote.to_owned(), source, terms, limits: options.limits };

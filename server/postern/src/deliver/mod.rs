@@ -22,6 +22,7 @@ pub use connection::{Connection, Session};
 pub use content::CONTENT_BLOCK;
 pub use dial::{MAX_ADDRESSES, MAX_DIALLING, MAX_OF_ONE_HOST};
 pub use section::TlsSection;
+pub use source::Unbound;
 pub use stream::Stream;
 pub use tls::{TlsClient, TlsError, TlsInfo};
 
@@ -69,6 +70,8 @@ pub struct Options {
     pub limits: TimeLimits,
     /// Does the handshakes.
     pub tls: Arc<TlsClient>,
+    /// Which of our addresses can't be used, so that the log says it once.
+    pub unbound: Arc<Unbound>,
 }
 
 /// What one attempt did.

@@ -16,18 +16,19 @@ pub(super) async fn connect(
     address: SocketAddr,
     sources: &[Source],
     limit: Duration,
+    unbound: &Unbound,
 ) -> Result<(TcpStream, Source), Failure> {
     let lost = |loss, error: io::Error| Failure::new(Stage::Connect, Cause::Lost(loss)).with_detail(error.to_string());
-    let mut unbound = Vec::new();
+    let mut failures = Vec::new();
     for source in sources.iter().filter(|source| fits(source.ip, address.ip())) {
         let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() };
         let socket = socket.map_err(|error| lost(Loss::Unreachable, error))?;
         if let Err(error) = bind(&socket, source.ip) {
-            UNBOUND.failed(source.ip, &error);
-            unbound.push(format!("{}: {error}", source.ip));
+            unbound.failed(source.ip, &error);
+            failures.push(format!("{}: {error}", source.ip));
             continue;
         }
-        UNBOUND.bound(source.ip);
+        unbound.bound(source.ip);
         return match timeout(limit, socket.connect(address)).await {
             Ok(Ok(stream)) => {
                 // Commands and content are written whole, so there is nothing for Nagle's algorithm to collect.
@@ -38,9 +39,9 @@ pub(super) async fn connect(
             Err(_) => Err(lost(Loss::TimedOut, io::ErrorKind::TimedOut.into())),
         };
     }
-    let detail = match &unbound[..] {
+    let detail = match &failures[..] {
         [] => format!("no source address is of the IP version of {}", address.ip()),
-        unbound => unbound.join("; "),
+        failures => failures.join("; "),
     };
     Err(Failure::new(Stage::Connect, Cause::Fault(Fault::Source)).with_detail(detail))
 }
@@ -67,9 +68,8 @@ fn bind(socket: &TcpSocket, source: IpAddr) -> io::Result<()> {
 
 /// Addresses that could not be bound when last tried, so that the log says it once and not for each message. At most
 /// as many as the config ever named.
-static UNBOUND: Unbound = Unbound { addresses: Mutex::new(BTreeSet::new()) };
-
-struct Unbound {
+#[derive(Debug, Default)]
+pub struct Unbound {
     addresses: Mutex<BTreeSet<IpAddr>>,
 }
 

@@ -20,7 +20,7 @@ use tokio::net::{TcpListener, TcpStream};
 const CONTENT: &str = "Subject: x\r\n\r\n.dot\r\n";
 
 fn options() -> Options {
-    Options { limits: TimeLimits::RFC, tls: Arc::new(TlsClient::new(None).unwrap()) }
+    Options { limits: TimeLimits::RFC, tls: Arc::new(TlsClient::new(None).unwrap()), unbound: Arc::default() }
 }
 
 fn source(ip: &str) -> Source {

@@ -68,6 +68,13 @@ struct Candidate {
     wanted: usize,
 }
 
+impl Candidate {
+    /// What a worker on it needs.
+    fn parts(&self) -> (QueueKey, Arc<Zone>, Arc<Crew>) {
+        (self.queue.clone(), Arc::clone(&self.zone), Arc::clone(&self.crew))
+    }
+}
+
 impl<S: Spool> Dispatch<S> {
     /// A dispatcher of `spool`.
     pub fn new(
@@ -79,7 +86,7 @@ impl<S: Spool> Dispatch<S> {
         settler: Arc<Settler<S>>,
         clock: fn() -> Timestamp,
     ) -> Self {
-        let options = deliver::Options { limits: TimeLimits::default(), tls };
+        let options = deliver::Options { limits: TimeLimits::default(), tls, unbound: Arc::default() };
         let connections = zones.all().map(|zone| {
             let connections = Connections::new(zone.connections);
             (Arc::clone(&zone.name), Arc::new(connections))
@@ -210,7 +217,7 @@ impl<S: Spool> Dispatch<S> {
             granted => granted,
         }?;
         crew.set_turn(self.next_turn());
-        let worker = Worker::new(self, candidate_parts(candidate), connections, limits, granted.slot, granted.held);
+        let worker = Worker::new(self, candidate.parts(), connections, limits, granted.slot, granted.held);
         workers.spawn(worker.run(granted.evicted, stop.clone()));
         Ok(())
     }
@@ -267,8 +274,4 @@ impl<S: Spool> NextHops for Dispatch<S> {
     fn rests(&self, queue: &QueueKey) -> bool {
         self.crews().get(queue).is_some_and(|crew| crew.rests())
     }
-}
-
-fn candidate_parts(candidate: &Candidate) -> (QueueKey, Arc<Zone>, Arc<Crew>) {
-    (candidate.queue.clone(), Arc::clone(&candidate.zone), Arc::clone(&candidate.crew))
 }

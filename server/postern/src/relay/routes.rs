@@ -43,12 +43,8 @@ impl Routes {
         Ok(Route { hosts: for_source(hosts, zone.ip, sources), ..terms })
     }
 
-    /// A route without hosts, for a connection that is there already.
-    pub fn without_hosts(&self, zone: &Zone, sources: &[Source]) -> Route {
-        self.terms(zone, sources)
-    }
-
-    fn terms(&self, zone: &Zone, sources: &[Source]) -> Route {
+    /// The route without its hosts: enough for a connection that is there already.
+    pub fn terms(&self, zone: &Zone, sources: &[Source]) -> Route {
         let (port, tls, credentials) = match &zone.smart_host {
             Some(host) => (host.port, host.tls, host.credentials.clone()),
             None => (zone.port, zone.tls, None),

@@ -172,7 +172,7 @@ impl<S: Spool> Worker<S> {
             Ok(route) => route,
             // A connection that is there needs no DNS.
             Err(error) if error.why == Unroutable::Temporary && self.is_connected() => {
-                dispatch.routes.without_hosts(&self.zone, sources)
+                dispatch.routes.terms(&self.zone, sources)
             }
             Err(error) => return deliver::unroutable(&seqs, error.why, &error.detail, destination),
         };

@@ -42,7 +42,7 @@ async fn attempt_by(route: &Route, certificates: &Certificates) -> (Attempt, Opt
     let mut limits = TimeLimits::all(PATIENCE);
     // Of the one test whose server stalls in it.
     limits.handshake = Duration::from_secs(1);
-    let options = Options { limits, tls };
+    let options = Options { limits, tls, unbound: Arc::default() };
     attempt(None, route, &options, &message(1, CONTENT.len()), &seqs(1), &memory(CONTENT)).await
 }
 
@@ -191,7 +191,7 @@ async fn sessions_over_tls_are_as_others() {
     let mut route = local(port);
     (route.hosts[0].name, route.tls) = ("mx.example".to_owned(), TlsMode::Verify);
     let tls = Arc::new(TlsClient::new(Some(&certificates.roots())).unwrap());
-    let options = Options { limits: TimeLimits::all(PATIENCE), tls };
+    let options = Options { limits: TimeLimits::all(PATIENCE), tls, unbound: Arc::default() };
     let mut connection = None;
     for size in [10_usize, 8 << 20, 10, 100_000, 10] {
         let content = format!("{}\r\n", "x".repeat(size - 2));
