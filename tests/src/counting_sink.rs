@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 use std::io::{BufRead as _, BufReader, Result, Write as _};
-use std::net::{TcpListener, TcpStream};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::thread::JoinHandle;
@@ -16,6 +16,7 @@ const WORK: Duration = Duration::from_millis(5);
 pub struct CountingSink {
     /// Where it listens.
     pub port: u16,
+    address: SocketAddr,
     shared: Arc<Shared>,
     accepting: Option<JoinHandle<()>>,
 }
@@ -44,8 +45,16 @@ impl CountingSink {
     /// There is no port.
     #[must_use]
     pub fn start() -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-        let port = listener.local_addr().expect("a port").port();
+        Self::start_at(IpAddr::V4(Ipv4Addr::LOCALHOST), 0).expect("a port")
+    }
+
+    /// As [`CountingSink::start`], at an address of this machine.
+    ///
+    /// # Errors
+    /// There is no such address, or the port is taken.
+    pub fn start_at(ip: IpAddr, port: u16) -> Result<Self> {
+        let listener = TcpListener::bind((ip, port))?;
+        let address = listener.local_addr()?;
         let shared = Arc::new(Shared::default());
         let of_thread = Arc::clone(&shared);
         let accepting = std::thread::spawn(move || {
@@ -57,7 +66,7 @@ impl CountingSink {
                 std::thread::spawn(move || shared.session(stream));
             }
         });
-        Self { port, shared, accepting: Some(accepting) }
+        Ok(Self { port: address.port(), address, shared, accepting: Some(accepting) })
     }
 
     /// From now on it takes mail.
@@ -149,7 +158,7 @@ impl Drop for CountingSink {
         self.open();
         self.shared.stop.store(true, Ordering::SeqCst);
         // Wakes the accept.
-        let _ = TcpStream::connect(("127.0.0.1", self.port));
+        let _ = TcpStream::connect(self.address);
         let _ = self.accepting.take().map(JoinHandle::join);
     }
 }

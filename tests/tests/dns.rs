@@ -3,8 +3,8 @@
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
-use postern_tests::{AioSink, Client, Dnsmasq, Postern, free_port, wait_for};
-use std::net::UdpSocket;
+use postern_tests::{AioSink, Client, CountingSink, Dnsmasq, Postern, free_port, not_run, wait_for};
+use std::net::{Ipv4Addr, Ipv6Addr, UdpSocket};
 use std::thread::JoinHandle;
 
 const CONTENT: &str = "From: ann@example.com\r\nSubject: by MX\r\n\r\nbody\r\n";
@@ -180,4 +180,21 @@ fn what_waited_for_a_smart_host_goes_by_mx_once_its_zone_has_none() {
     let mut recipients: Vec<String> = sink.messages().iter().map(|message| message["rcpt_tos"].to_string()).collect();
     recipients.sort();
     assert_eq!(recipients, ["[\"a@one.test\"]", "[\"b@two.test\"]"], "each domain by itself");
+}
+
+#[test]
+fn the_zone_says_which_ip_version() {
+    let Ok(six) = CountingSink::start_at(Ipv6Addr::LOCALHOST.into(), 0) else {
+        return not_run("delivery over IPv6", "this machine has no ::1");
+    };
+    let four = CountingSink::start_at(Ipv4Addr::LOCALHOST.into(), six.port).unwrap();
+    let dns = Dnsmasq::start(&["--host-record=both.test,127.0.0.1,::1"]);
+    six.open();
+    four.open();
+    for (ip, taken) in [("6", [1, 0]), ("4", [1, 1]), ("prefer6", [2, 1]), ("prefer4", [2, 2])] {
+        let server = Postern::start_mx(free_port(), dns.port, six.port, &format!("ip = '{ip}'"), ALLOW, "");
+        send(&server, &["a@both.test"]);
+        server.wait_log(" ACCEPTED ", 1);
+        assert_eq!([&six, &four].map(|sink| sink.arrived().len()), taken, "ip = {ip}");
+    }
 }

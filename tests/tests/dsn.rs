@@ -267,3 +267,18 @@ fn international_senders_get_the_form_of_rfc_6533() {
     }
     server.wait_empty();
 }
+
+#[test]
+fn a_dsn_does_not_go_by_the_zone_of_another_domain() {
+    let (partner, others) = (AioSink::start(), AioSink::start());
+    let zone = format!(
+        "[zone.partner]\nrecipient_domains = ['partner.example']\nsmart_host = {{ host = '127.0.0.1', port = {} }}",
+        partner.port
+    );
+    let server = Postern::start(others.port, &zone);
+    let mut client = Client::hello(server.port).unwrap();
+    submit(&mut client, "<ann@example.com>", &["<perm@partner.example>"], CONTENT);
+    wait_dsns(&others, 1);
+    server.wait_empty();
+    assert!(partner.messages().is_empty());
+}

@@ -257,6 +257,15 @@ async fn another_server_is_asked_where_one_fails() {
 }
 
 #[tokio::test]
+async fn two_silent_servers_leave_time_for_the_third() {
+    let silent = [(); 2].map(|()| UdpSocket::bind("127.0.0.1:0").unwrap());
+    let good = evil();
+    let [one_silent, other] = silent.each_ref().map(|socket| socket.local_addr().unwrap());
+    let resolver = resolver(&[one_silent, other, good.address]);
+    assert_eq!(resolver.mx("step3.evil.test").await, one(10, "h1.evil.test"));
+}
+
+#[tokio::test]
 async fn nobody_listens() {
     let socket = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = socket.local_addr().unwrap();

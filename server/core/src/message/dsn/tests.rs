@@ -330,6 +330,8 @@ fn who_wants_one() {
     check("a@b.example", "Auto-Submitted: Auto-Replied; owner-email=x\r\n", false);
     check("a@b.example", "X-Auto-Response-Suppress: OOF, All\r\n", false);
     check("a@b.example", "X-Auto-Response-Suppress: OOF\r\n", true);
+    check("a@b.example", "X-Auto-Response-Suppress: DR, RN, OOF\r\n", true);
+    check("a@b.example", "X-Auto-Response-Suppress: NDR\r\n", false);
     check("a@b.example", "Content-Type: multipart/report;\r\n report-type=delivery-status\r\n", false);
     check("bounce@mta.example", "Subject: x\r\n", false);
     check("Mailer-Daemon@other.example", "Subject: x\r\n", false);
