@@ -1,6 +1,7 @@
 //! AUTH (RFC 4954): the mechanisms PLAIN (RFC 4616) and LOGIN (draft-murchison-sasl-login), as lines to send.
 
 use crate::zone::Credentials;
+use data_encoding::BASE64;
 use std::fmt;
 
 /// Longest AUTH command with an initial response, line end included (RFC 4954 section 4).
@@ -73,19 +74,8 @@ fn plain(credentials: &Credentials) -> String {
     base64(format!("\0{}\0{}", credentials.user, credentials.password).as_bytes())
 }
 
-/// RFC 4648 section 4.
 fn base64(octets: &[u8]) -> String {
-    const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let mut out = String::with_capacity(octets.len().div_ceil(3) * 4);
-    for group in octets.chunks(3) {
-        let bits =
-            group.iter().enumerate().fold(0_u32, |bits, (at, octet)| bits | (u32::from(*octet) << (16 - 8 * at)));
-        for at in 0..4 {
-            let six = (bits >> (18 - 6 * at)) & 63;
-            out.push(if at <= group.len() { char::from(ALPHABET[six as usize]) } else { '=' });
-        }
-    }
-    out
+    BASE64.encode(octets)
 }
 
 #[cfg(test)]

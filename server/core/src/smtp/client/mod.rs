@@ -1,9 +1,9 @@
 //! The sending side of SMTP (RFC 5321) as a state machine: bytes in, bytes out, no I/O and no clock.
 //!
 //! [`Client`] runs one session: greeting, EHLO or HELO, STARTTLS and AUTH as its [`Terms`] say, then transactions one
-//! after another, then QUIT. It says at which [`Stage`] it waits, the caller keeps the time ([`TimeLimits`]) and tells it when the connection is lost. What
-//! became of each recipient comes out as the next hop's reply or as a [`Failure`]; what a failure means (defer or
-//! bounce) is [`crate::bounce`]'s.
+//! after another, then QUIT. It says at which [`Stage`] it waits, the caller keeps the time ([`TimeLimits`]) and tells
+//! it when the connection is lost. What became of each recipient comes out as the next hop's reply or as a
+//! [`Failure`]; what a failure means (defer or bounce) is [`crate::bounce`]'s.
 //!
 //! Limits: a reply line of [`MAX_LINE`] octets, a reply of [`MAX_REPLY`], [`MAX_RECIPIENTS`] recipients in a
 //! transaction. A peer that breaks the protocol loses the session, never more.
