@@ -3,6 +3,7 @@
 
 #![allow(dead_code)]
 
+pub mod aged;
 pub mod facts;
 pub mod filters;
 pub mod full;
@@ -137,8 +138,9 @@ macro_rules! conformance {
             commit_reopen_and_read, drafts_leave_nothing, ranges, leases_in_due_order, groups_and_limits,
             fencing, settles_whole_or_not_at_all, defers_and_reopens, release_changes_nothing, holds_and_releases,
             actions_during_an_attempt, deletes, admin_by_filter, ten_thousand_recipients, ready_and_changed,
-            ends_without_traces, large_content_streams, leases_aged_across_queues, that_the_sender_was_told_is_durable,
-            keeps_what_is_asked_of_dsns, due_order_across_deferrals);
+            ends_without_traces, large_content_streams, keeps_what_is_asked_of_dsns, due_order_across_deferrals);
+        $crate::conformance!(@ $store, aged:
+            leases_aged_across_queues, leases_a_part_of_an_aged_message, that_the_sender_was_told_is_durable);
         $crate::conformance!(@ $store, filters: each_term, a_filter_over_many, surveys_change_nothing);
         $crate::conformance!(@ $store, facts: facts_with_mail, values_and_expiry, scans);
         $crate::conformance!(@ $store, limits: drafts_wait_for_memory, a_hundred_thousand_recipients, a_long_queue);
