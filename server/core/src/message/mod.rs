@@ -7,6 +7,7 @@
 mod complete;
 pub mod dsn;
 mod header;
+pub mod mime;
 mod received;
 mod source;
 
