@@ -1,58 +1,104 @@
 //! What a Postern plugin written in Rust depends on: a trait per hook, a typed config, the host's resources and
-//! capabilities, and a host of ordinary Rust for unit tests. See the README for a whole plugin.
+//! capabilities, and a host of ordinary Rust for unit tests ([`testing`]).
+//!
+//! A plugin is a type that implements [`Plugin`] and one or more of the hooks, and [`export_plugin!`], which names them:
+//!
+//! | hook | trait | when |
+//! |---|---|---|
+//! | `connect` | [`Connect`] | a client has connected |
+//! | `auth` | [`Auth`] | a client authenticates |
+//! | `mail` | [`Mail`] | MAIL FROM |
+//! | `rcpt` | [`Rcpt`] | each RCPT TO |
+//! | `spam` | [`Spam`] | a message is there: is it wanted? |
+//! | `rewrite` | [`Rewrite`] | a message is edited |
+//! | `rewrite-part` | [`RewritePart`] | MIME parts are edited |
+//! | `route` | [`Route`] | where each recipient's mail goes |
+//! | `sign` | [`Sign`] | which DKIM keys sign |
+//! | `delivery-before` | [`DeliveryBefore`] | an attempt is about to begin |
+//! | `bounce` | [`Bounce`] | recipients have failed |
+//! | `event` | [`Events`] | what happened, after it is durable |
+//! | `http` | [`Http`] | a request to the plugin's own address |
+//!
+//! Each trait's page has a complete plugin with its test. What a plugin keeps in its fields lives as long as its
+//! instance, which the host may drop after any call: it is a cache; lasting state is in [`kv`].
 //!
 //! Not for the host: that binds the same WIT with wasmtime.
 
+#[cfg(target_arch = "wasm32")]
 #[doc(hidden)]
 pub mod bindings;
-pub mod clock;
-pub mod config;
+mod capabilities;
 mod error;
 mod export;
+mod form;
+mod hooks;
 #[cfg(target_arch = "wasm32")]
 mod instance;
-pub mod log;
-mod mail;
+pub mod mailbox;
+mod resources;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod testing;
+mod verdict;
+mod words;
 
-pub use bindings::imports::postern::plugin::message::{Position, ReadError};
-pub use bindings::imports::postern::plugin::types::EditError;
-pub use error::Error;
+pub use capabilities::{clock, config, dns, http, kv, log, metrics, random, secrets};
+pub use error::{Error, ErrorKind, HostError, Result};
+pub use hooks::{
+    Auth, Bounce, Connect, DeliveryBefore, Events, Http, Mail, Plugin, Rcpt, Rewrite, RewritePart, Route, Sign, Spam,
+};
 #[cfg(target_arch = "wasm32")]
 #[doc(hidden)]
 pub use instance::Instance;
-pub use mail::{Envelope, Message, Session};
+/// The types of the exported functions, for `export_plugin!`.
+#[cfg(target_arch = "wasm32")]
+#[doc(hidden)]
+#[allow(missing_docs)]
+pub mod instance_types {
+    pub use crate::backend::{
+        Credentials, Delivery, Envelope, Failures, Message, Part, Recipient, Request, Response, Routing, Session,
+        Signing,
+    };
+    pub use crate::bindings::auth::exports::postern::plugin::auth::AuthVerdict;
+    pub use crate::bindings::delivery_before::exports::postern::plugin::delivery_before::Decision;
+    pub use crate::bindings::imports::postern::plugin::types::Verdict;
+    pub use crate::bindings::spam::exports::postern::plugin::spam::SpamVerdict;
 
-/// The objects behind the wrappers: the host's resources in a component, the mock host's elsewhere.
+    pub type Answer<T> = Result<T, String>;
+    pub type Nothing = ();
+}
+pub use mailbox::Mailbox;
+pub use resources::{
+    Batch, Credentials, Delivery, Destination, Envelope, Event, Failure, Failures, Message, Part, PartWriter,
+    Recipient, Request, Response, Routing, Session, Signing,
+};
+pub use verdict::{AuthVerdict, Decision, Reply, SpamVerdict, Verdict};
+pub use words::{Action, EventKind, Mechanism, Scope, Tls};
+
+/// What stands behind the wrappers: the host's resources and functions in a component, the mock host's elsewhere.
 #[cfg(target_arch = "wasm32")]
 mod backend {
-    pub use crate::bindings::imports::postern::plugin::{envelope::Envelope, message::Message, session::Session};
+    pub use crate::bindings::imports::postern::plugin::{
+        clock, config, dns, http_client, kv, log, metrics, random, secrets,
+    };
+    pub use crate::bindings::imports::postern::plugin::{
+        credentials::Credentials,
+        delivery::Delivery,
+        envelope::{Envelope, Recipient},
+        exchange::{Request, Response},
+        failures::Failures,
+        message::{Message, Part},
+        routing::Routing,
+        session::Session,
+        signing::Signing,
+    };
 }
 #[cfg(not(target_arch = "wasm32"))]
-use testing as backend;
+use testing::backend;
 
-/// A plugin: made from its config, once per instance.
-pub trait Plugin: Sized + 'static {
-    /// The shape of the `config` table. Derive `serde::Deserialize` with `deny_unknown_fields`, so that a misspelt key
-    /// is an error and not a surprise.
-    type Config: serde::de::DeserializeOwned;
-
-    /// Takes the config, or refuses it with a text that names the key and says what is wrong.
-    ///
-    /// # Errors
-    /// The config makes no sense. When the server loads the plugin, this refuses the whole new config.
-    fn init(config: Self::Config) -> Result<Self, Error>;
-}
-
-/// The hook `rewrite`: edits sealed messages before they are queued.
-pub trait Rewrite: Plugin {
-    /// Called for each message. Edits are kept only if it returns `Ok`.
-    ///
-    /// # Errors
-    /// Any error drops the edits of this call and leads to the plugin's `on_error`.
-    fn rewrite(&mut self, session: &Session<'_>, envelope: &Envelope<'_>, message: &Message<'_>) -> Result<(), Error>;
-}
+/// Compiles the README's plugin.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
 
 /// The config of a plugin that has none: any key is an error.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize)]
@@ -62,8 +108,11 @@ pub struct NoConfig {}
 /// What almost every plugin needs.
 pub mod prelude {
     pub use crate::{
-        EditError, Envelope, Error, Message, NoConfig, Plugin, Position, ReadError, Rewrite, Session, clock, config,
-        export_plugin, log,
+        Auth, AuthVerdict, Batch, Bounce, Connect, Credentials, Decision, Delivery, DeliveryBefore, Destination,
+        Envelope, Error, ErrorKind, Event, EventKind, Events, Failure, Failures, HostError, Http, Mail, Mechanism,
+        Message, NoConfig, Part, Plugin, Rcpt, Recipient, Reply, Request, Response, Result, Rewrite, RewritePart,
+        Route, Routing, Session, Sign, Signing, Spam, SpamVerdict, Tls, Verdict,
     };
+    pub use crate::{clock, config, dns, export_plugin, http, kv, log, metrics, random, secrets};
     pub use serde::Deserialize;
 }

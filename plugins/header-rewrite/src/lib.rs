@@ -75,7 +75,7 @@ impl Plugin for HeaderRewrite {
 }
 
 impl Rewrite for HeaderRewrite {
-    fn rewrite(&mut self, session: &Session<'_>, envelope: &Envelope<'_>, message: &Message<'_>) -> Result<(), Error> {
+    fn rewrite(&mut self, session: &Session, envelope: &Envelope, message: &Message) -> Result<(), Error> {
         // All values are taken before the first edit, so that a field can be renamed: add it anew, remove the old one.
         let render = |fields: &[(String, Template)]| -> Vec<Option<String>> {
             fields.iter().map(|(_, value)| value.render(session, envelope, message)).collect()
@@ -92,18 +92,21 @@ impl Rewrite for HeaderRewrite {
                 None => drop(message.remove_header(name).map_err(|e| failed("replace", name, e))?),
             }
         }
-        for (position, fields, values) in [(Position::Top, &self.top, top), (Position::Bottom, &self.bottom, bottom)] {
-            for ((name, _), value) in fields.iter().zip(values) {
-                if let Some(value) = value {
-                    message.add_header(name, &value, position).map_err(|e| failed("add", name, e))?;
-                }
+        for ((name, _), value) in self.top.iter().zip(top) {
+            if let Some(value) = value {
+                message.prepend_header(name, &value).map_err(|e| failed("add", name, e))?;
+            }
+        }
+        for ((name, _), value) in self.bottom.iter().zip(bottom) {
+            if let Some(value) = value {
+                message.append_header(name, &value).map_err(|e| failed("add", name, e))?;
             }
         }
         Ok(())
     }
 }
 
-fn failed(verb: &str, name: &str, error: EditError) -> Error {
+fn failed(verb: &str, name: &str, error: HostError) -> Error {
     Error::from(error).context(format!("{verb} {name}"))
 }
 

@@ -58,7 +58,7 @@ impl Template {
     }
 
     /// The value for one message; none if there are placeholders and not one of them had a value.
-    pub fn render(&self, session: &Session<'_>, envelope: &Envelope<'_>, message: &Message<'_>) -> Option<String> {
+    pub fn render(&self, session: &Session, envelope: &Envelope, message: &Message) -> Option<String> {
         let mut value = String::new();
         let (mut asked, mut found) = (false, false);
         for piece in &self.0 {

@@ -1,27 +1,27 @@
 //! Runs the plugin natively, against the SDK's mock host.
 
 use super::*;
-use postern_plugin_sdk::testing::{Mail, init};
+use postern_plugin_sdk::testing::{Transaction, init};
 
-fn run(config: &serde_json::Value, mail: &mut Mail) {
+fn run(config: &serde_json::Value, transaction: &mut Transaction) {
     let mut plugin: HeaderRewrite = init(&config.to_string()).unwrap();
-    mail.rewrite(&mut plugin).unwrap();
+    transaction.rewrite(&mut plugin).unwrap();
 }
 
-fn fields(mail: &Mail) -> Vec<String> {
-    mail.headers.iter().map(|(name, value)| format!("{name}: {value}")).collect()
+fn fields(transaction: &Transaction) -> Vec<String> {
+    transaction.headers.iter().map(|(name, value)| format!("{name}: {value}")).collect()
 }
 
 #[test]
 fn an_empty_config_changes_nothing() {
-    let mut mail = Mail::new().with_header("Subject", "hi");
-    run(&serde_json::json!({}), &mut mail);
-    assert_eq!(mail, Mail::new().with_header("Subject", "hi"));
+    let mut transaction = Transaction::new().with_header("Subject", "hi");
+    run(&serde_json::json!({}), &mut transaction);
+    assert_eq!(transaction, Transaction::new().with_header("Subject", "hi"));
 }
 
 #[test]
 fn removes_then_replaces_then_adds() {
-    let mut mail = Mail::new()
+    let mut transaction = Transaction::new()
         .with_header("X-Mailer", "old")
         .with_header("Subject", "hi")
         .with_header("x-a", "1")
@@ -38,30 +38,30 @@ fn removes_then_replaces_then_adds() {
                 { "name": "B2", "value": "2", "position": "bottom" },
             ],
         }),
-        &mut mail,
+        &mut transaction,
     );
-    assert_eq!(fields(&mail), ["T1: 1", "T2: 2", "Subject: hi", "X-A: 3", "X-New: n", "B1: 1", "B2: 2"]);
+    assert_eq!(fields(&transaction), ["T1: 1", "T2: 2", "Subject: hi", "X-A: 3", "X-New: n", "B1: 1", "B2: 2"]);
 }
 
 #[test]
 fn values_come_from_session_envelope_and_message() {
     let value = "{queue-id}|{reverse-path}|{recipient}|{header:subject}|{listener}|{helo}|{peer}|{user}|{{}}";
-    let mut mail = Mail::new().with_header("Subject", "hi");
-    mail.user = Some("app1".into());
-    run(&serde_json::json!({ "add": [{ "name": "X-All", "value": value }] }), &mut mail);
+    let mut transaction = Transaction::new().with_header("Subject", "hi");
+    transaction.session.user = Some("app1".into());
+    run(&serde_json::json!({ "add": [{ "name": "X-All", "value": value }] }), &mut transaction);
     let expected =
         "00123456789abcdef0|sender@example.com|recipient@example.net|hi|feeder|client.example|192.0.2.1|app1|{}";
-    assert_eq!(mail.header_all("X-All"), [expected]);
+    assert_eq!(transaction.header_all("X-All"), [expected]);
 }
 
 #[test]
 fn a_field_can_be_renamed() {
-    let mut mail = Mail::new().with_header("X-Old", "v");
+    let mut transaction = Transaction::new().with_header("X-Old", "v");
     run(
         &serde_json::json!({ "remove": ["X-Old"], "add": [{ "name": "X-New", "value": "{header:X-Old}" }] }),
-        &mut mail,
+        &mut transaction,
     );
-    assert_eq!(fields(&mail), ["X-New: v"]);
+    assert_eq!(fields(&transaction), ["X-New: v"]);
 }
 
 #[test]
@@ -70,17 +70,17 @@ fn without_any_value_a_field_is_not_there() {
         "replace": { "X-User": "{user}" },
         "add": [{ "name": "X-Sub", "value": "s={header:Subject}" }, { "name": "X-Empty", "value": "" }],
     });
-    let mut mail = Mail::new().with_header("X-User", "forged");
-    run(&config, &mut mail);
-    assert_eq!(fields(&mail), ["X-Empty: "]);
+    let mut transaction = Transaction::new().with_header("X-User", "forged");
+    run(&config, &mut transaction);
+    assert_eq!(fields(&transaction), ["X-Empty: "]);
 }
 
 #[test]
 fn several_recipients_are_not_told_about_each_other() {
-    let mut mail = Mail::new();
-    mail.recipients.push("second@example.net".into());
-    run(&serde_json::json!({ "add": [{ "name": "X-To", "value": "{recipient}" }] }), &mut mail);
-    assert_eq!(mail.header_all("X-To"), [""; 0]);
+    let mut transaction = Transaction::new();
+    transaction.recipients.push("second@example.net".into());
+    run(&serde_json::json!({ "add": [{ "name": "X-To", "value": "{recipient}" }] }), &mut transaction);
+    assert_eq!(transaction.header_all("X-To"), [""; 0]);
 }
 
 #[test]

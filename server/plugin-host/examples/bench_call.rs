@@ -24,7 +24,7 @@ async fn run() {
     let one = || header_rewrite(json!({ "add": [{ "name": "X-Relay", "value": value }] }));
     let host = host();
 
-    let set = PluginSet::new(vec![host.load(one()).await.unwrap()]);
+    let set = set_of(vec![host.load(one()).await.unwrap()]);
     let kept = measure(20_000, async || {
         let mut transaction = message.clone();
         let start = Instant::now();
@@ -34,7 +34,7 @@ async fn run() {
     .await;
     report("kept: add one field made of three", &kept);
 
-    let empty = PluginSet::new(vec![host.load(header_rewrite(json!({}))).await.unwrap()]);
+    let empty = set_of(vec![host.load(header_rewrite(json!({}))).await.unwrap()]);
     let kept = measure(20_000, async || {
         let mut transaction = message.clone();
         let start = Instant::now();
@@ -52,7 +52,7 @@ async fn run() {
     .await;
     report("of that: copying the transaction", &copies);
 
-    let hostile = PluginSet::new(vec![host.load(hostile("error")).await.unwrap()]);
+    let hostile = set_of(vec![host.load(hostile("error")).await.unwrap()]);
     let mut trigger = message.clone();
     trigger.header.set("X-Trigger", "1").unwrap();
     let fresh = measure(5_000, async || {

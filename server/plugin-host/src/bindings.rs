@@ -1,4 +1,4 @@
-//! What wasmtime's `bindgen!` makes of `wit/`: the world `all`, with every hook and every capability.
+//! What wasmtime's `bindgen!` makes of `wit/`: every capability, and every hook that this version calls.
 //!
 //! No plugin implements that world: hooks are looked up one by one (`hooks.rs`), and a linker holds only the
 //! capabilities that were granted (`grants.rs`).
@@ -6,17 +6,57 @@
 
 wasmtime::component::bindgen!({
     path: "../../wit",
-    world: "all",
+    inline: r#"
+        package postern:host;
+
+        world called {
+            import postern:plugin/session@0.1.0;
+            import postern:plugin/envelope@0.1.0;
+            import postern:plugin/message@0.1.0;
+            import postern:plugin/routing@0.1.0;
+            import postern:plugin/delivery@0.1.0;
+            import postern:plugin/failures@0.1.0;
+            import postern:plugin/log@0.1.0;
+            import postern:plugin/config@0.1.0;
+            import postern:plugin/clock@0.1.0;
+            import postern:plugin/random@0.1.0;
+
+            export postern:plugin/lifecycle@0.1.0;
+            export postern:plugin/connect@0.1.0;
+            export postern:plugin/mail@0.1.0;
+            export postern:plugin/rcpt@0.1.0;
+            export postern:plugin/spam@0.1.0;
+            export postern:plugin/rewrite@0.1.0;
+            export postern:plugin/rewrite-part@0.1.0;
+            export postern:plugin/route@0.1.0;
+            export postern:plugin/delivery-before@0.1.0;
+            export postern:plugin/bounce@0.1.0;
+            export postern:plugin/event@0.1.0;
+        }
+    "#,
+    world: "postern:host/called",
     imports: {
         default: trappable,
-        // The only host function that waits for anything.
+        // The host functions that wait for something.
         "postern:plugin/message.[method]message.read-body": async | trappable,
+        "postern:plugin/message.[method]message.parts": async | trappable,
+        "postern:plugin/message.[method]part.read": async | trappable,
+        "postern:plugin/message.[method]part.text": async | trappable,
+        "postern:plugin/message.[method]part.write": async | trappable,
+        "postern:plugin/message.[method]part.set-text": async | trappable,
+        "postern:plugin/message.[method]part.append": async | trappable,
+        "postern:plugin/delivery.[method]delivery.header": async | trappable,
     },
     exports: { default: async },
     with: {
         "postern:plugin/session.session": super::state::SessionHandle,
         "postern:plugin/envelope.envelope": super::state::EnvelopeHandle,
+        "postern:plugin/envelope.recipient": super::state::RecipientHandle,
         "postern:plugin/message.message": super::state::MessageHandle,
+        "postern:plugin/message.part": super::state::PartHandle,
+        "postern:plugin/routing.routing": super::state::RoutingHandle,
+        "postern:plugin/delivery.delivery": super::state::DeliveryHandle,
+        "postern:plugin/failures.failures": super::state::FailuresHandle,
     },
     require_store_data_send: true,
 });

@@ -73,6 +73,11 @@ impl Hasher for HashInto {
     }
 }
 
+/// SHA-256 of a component, in hex.
+pub(crate) fn hash(wasm: &[u8]) -> String {
+    hex(&Sha256::digest(wasm))
+}
+
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|b| format!("{b:02x}")).collect()
 }

@@ -13,38 +13,46 @@ const PACKAGE: &str = "postern:plugin/";
 const VERSION: (u64, u64) = (0, 1);
 
 /// Interfaces that need no grant.
-const FREE: [&str; 6] = ["types", "session", "envelope", "message", "log", "config"];
-/// Grants, which are named as the interfaces they open.
-const GRANTS: [&str; 1] = ["clock"];
+const FREE: [&str; 9] = ["types", "session", "envelope", "message", "routing", "delivery", "failures", "log", "config"];
+/// Grants and the interfaces that they open.
+const GRANTS: [(&str, &str); 2] = [("clock", "clock"), ("random", "random")];
 
 /// Grants as written: `grants = { clock = true }`.
 pub type Grants = BTreeMap<String, serde_json::Value>;
 
-/// Checks the imports against the grants and makes the linker for this plugin.
-pub(crate) fn linker(
+/// What a plugin may reach beyond the call, ready for use.
+#[derive(Debug, Default)]
+pub(crate) struct Granted {
+    /// The names of the grants that are given.
+    names: Vec<&'static str>,
+}
+
+/// Reads the grants and checks the imports against them.
+pub(crate) fn check(
     engine: &Engine,
     component: &Component,
     plugin: &str,
     grants: &Grants,
-) -> Result<Linker<GuestState>, LoadError> {
+) -> Result<Granted, LoadError> {
     let granted = read(plugin, grants)?;
     let mut imported = Vec::new();
     let component_type = component.component_type();
     for (name, _) in component_type.imports(engine) {
-        let interface = ours(name).filter(|name| FREE.contains(name) || GRANTS.contains(name));
-        let Some(interface) = interface else {
+        let grant = |interface: &str| GRANTS.iter().find(|(_, opens)| *opens == interface).map(|(grant, _)| *grant);
+        let Some(interface) = ours(name).filter(|name| FREE.contains(name) || grant(name).is_some()) else {
             return Err(LoadError::UnknownImport { plugin: plugin.into(), import: name.into(), hint: hint(name) });
         };
-        if !FREE.contains(&interface) && !granted.contains(&interface) {
-            let line = line_to_add(grants, interface);
+        let Some(grant) = grant(interface) else { continue };
+        if !granted.names.contains(&grant) {
+            let line = line_to_add(grants, grant);
             return Err(LoadError::NotGranted { plugin: plugin.into(), interface: name.into(), line });
         }
-        imported.push(interface);
+        imported.push(grant);
     }
-    for unused in granted.iter().filter(|grant| !imported.contains(*grant)) {
+    for unused in granted.names.iter().filter(|grant| !imported.contains(*grant)) {
         tracing::warn!(plugin, grant = unused, "the plugin has a grant that it does not use");
     }
-    link(engine, &granted).map_err(|source| LoadError::Component { plugin: plugin.into(), source })
+    Ok(granted)
 }
 
 /// Is `name` an interface of ours in a version that this host speaks? If so, gives its name alone.
@@ -60,17 +68,16 @@ pub(crate) fn is_of_package(name: &str) -> bool {
     name.starts_with(PACKAGE)
 }
 
-/// The names of the grants that are given.
-fn read(plugin: &str, grants: &Grants) -> Result<Vec<&'static str>, LoadError> {
-    let mut granted = Vec::new();
+/// Reads the values.
+fn read(plugin: &str, grants: &Grants) -> Result<Granted, LoadError> {
+    let mut granted = Granted::default();
     for (name, value) in grants {
-        let Some(known) = GRANTS.iter().find(|known| *known == name) else {
+        let Some((known, _)) = GRANTS.iter().find(|(known, _)| *known == name) else {
             return Err(LoadError::UnknownGrant { plugin: plugin.into(), grant: name.clone(), hint: near_miss(name) });
         };
-        match value.as_bool() {
-            Some(true) => granted.push(*known),
-            Some(false) => {}
-            None => return Err(LoadError::BadGrant { plugin: plugin.into(), grant: name.clone() }),
+        let bad = |what: String| LoadError::BadGrant { plugin: plugin.into(), grant: name.clone(), what };
+        if value.as_bool().ok_or_else(|| bad("is either true or false".to_owned()))? {
+            granted.names.push(*known);
         }
     }
     Ok(granted)
@@ -80,9 +87,12 @@ fn near_miss(name: &str) -> String {
     if FREE.contains(&name) {
         return "it needs no grant".into();
     }
-    match GRANTS.iter().find(|known| strsim::damerau_levenshtein(name, known) <= 2) {
-        Some(near) => format!("did you mean `{near}`?"),
-        None => format!("there is: {}", GRANTS.join(", ")),
+    if let Some((grant, _)) = GRANTS.iter().find(|(_, interface)| *interface == name) {
+        return format!("the grant for it is `{grant}`");
+    }
+    match GRANTS.iter().find(|(known, _)| strsim::damerau_levenshtein(name, known) <= 2) {
+        Some((near, _)) => format!("did you mean `{near}`?"),
+        None => format!("there is: {}", GRANTS.map(|(grant, _)| grant).join(", ")),
     }
 }
 
@@ -97,24 +107,32 @@ fn hint(import: &str) -> &'static str {
 }
 
 /// The `grants` line that would let the plugin in. Booleans, texts and lists read the same in JSON and TOML.
-fn line_to_add(grants: &Grants, interface: &str) -> String {
+fn line_to_add(grants: &Grants, grant: &str) -> String {
     let mut entries: Vec<String> =
-        grants.iter().filter(|(name, _)| *name != interface).map(|(name, value)| format!("{name} = {value}")).collect();
-    entries.push(format!("{interface} = true"));
+        grants.iter().filter(|(name, _)| *name != grant).map(|(name, value)| format!("{name} = {value}")).collect();
+    entries.push(format!("{grant} = true"));
     format!("grants = {{ {} }}", entries.join(", "))
 }
 
-fn link(engine: &Engine, granted: &[&str]) -> wasmtime::Result<Linker<GuestState>> {
+/// What the engine finds for the imports of a plugin: what was granted and nothing else.
+pub(crate) fn linker(engine: &Engine, granted: &Granted) -> wasmtime::Result<Linker<GuestState>> {
     type Own = HasSelf<GuestState>;
     let mut linker = Linker::new(engine);
     api::types::add_to_linker::<_, Own>(&mut linker, |state| state)?;
     api::session::add_to_linker::<_, Own>(&mut linker, |state| state)?;
     api::envelope::add_to_linker::<_, Own>(&mut linker, |state| state)?;
     api::message::add_to_linker::<_, Own>(&mut linker, |state| state)?;
+    api::routing::add_to_linker::<_, Own>(&mut linker, |state| state)?;
+    api::delivery::add_to_linker::<_, Own>(&mut linker, |state| state)?;
+    api::failures::add_to_linker::<_, Own>(&mut linker, |state| state)?;
     api::log::add_to_linker::<_, Own>(&mut linker, |state| state)?;
     api::config::add_to_linker::<_, Own>(&mut linker, |state| state)?;
-    if granted.contains(&"clock") {
-        api::clock::add_to_linker::<_, Own>(&mut linker, |state| state)?;
+    for grant in &granted.names {
+        match *grant {
+            "clock" => api::clock::add_to_linker::<_, Own>(&mut linker, |state| state)?,
+            "random" => api::random::add_to_linker::<_, Own>(&mut linker, |state| state)?,
+            _ => {}
+        }
     }
     Ok(linker)
 }
@@ -137,8 +155,8 @@ mod tests {
     #[test]
     fn grants_are_read_and_near_misses_named() {
         let grants = |json: &str| serde_json::from_str::<Grants>(json).unwrap();
-        assert_eq!(read("p", &grants(r#"{"clock": true}"#)).unwrap(), ["clock"]);
-        assert_eq!(read("p", &grants(r#"{"clock": false}"#)).unwrap(), [""; 0]);
+        assert_eq!(read("p", &grants(r#"{"clock": true}"#)).unwrap().names, ["clock"]);
+        assert_eq!(read("p", &grants(r#"{"clock": false}"#)).unwrap().names, [""; 0]);
         let error = |json: &str| read("p", &grants(json)).unwrap_err().to_string();
         assert!(error(r#"{"clokc": true}"#).contains("did you mean `clock`?"));
         assert!(error(r#"{"log": true}"#).contains("needs no grant"));

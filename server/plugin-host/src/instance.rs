@@ -1,16 +1,17 @@
 //! One instance of a plugin: made, told its config, called.
 
-use crate::bindings::exports::postern::plugin as api;
 use crate::engine::Shared;
-use crate::hooks::HookIndices;
+use crate::hooks::{Guests, HookIndices};
 use crate::log::escape;
-use crate::state::{CpuMeter, GuestState, Identity};
+use crate::meters::CpuMeter;
+use crate::state::{GuestState, Identity};
 use crate::stats::ErrorKind;
+use crate::subject::{Answer, Subject};
 use crate::ticker::TICK;
-use postern_core::hook::Transaction;
+use postern_core::hook::{Change, HookPoint};
 use std::sync::Arc;
-use std::time::Duration;
-use wasmtime::component::{InstancePre, Resource};
+use std::time::{Duration, Instant};
+use wasmtime::component::InstancePre;
 use wasmtime::{Store, Trap, WasmBacktrace};
 
 /// What instances of one plugin are made from.
@@ -48,6 +49,12 @@ pub(crate) enum CallError {
     Busy,
     #[error("a new instance could not be made: {0}")]
     Instance(String),
+    /// What it said is not allowed.
+    #[error("it gave a verdict that is not allowed: {0}")]
+    Verdict(String),
+    /// The breaker is open.
+    #[error("not called: its last calls failed, it rests")]
+    Resting,
 }
 
 impl CallError {
@@ -65,6 +72,8 @@ impl CallError {
             Self::Deadline => ErrorKind::Deadline,
             Self::Busy => ErrorKind::Busy,
             Self::Instance(_) => ErrorKind::Instance,
+            Self::Verdict(_) => ErrorKind::Verdict,
+            Self::Resting => ErrorKind::Resting,
         }
     }
 }
@@ -74,11 +83,18 @@ const MAX_TEXT: usize = 1000;
 const MAX_FRAMES: usize = 6;
 
 pub(crate) struct Instance {
-    store: Store<GuestState>,
-    rewrite: Option<api::rewrite::Guest>,
-    cpu_ticks: u64,
+    pub(crate) store: Store<GuestState>,
+    pub(crate) guests: Guests,
+    pub(crate) cpu_ticks: u64,
     /// Calls so far.
     pub(crate) calls: u32,
+}
+
+/// What a call left: the subject as the plugin edited it, what it says, and what it did.
+pub(crate) struct Called {
+    pub(crate) subject: Subject,
+    pub(crate) answer: Answer,
+    pub(crate) changes: Vec<Change>,
 }
 
 impl Template {
@@ -91,7 +107,7 @@ impl Template {
         store.epoch_deadline_callback(CpuMeter::on_deadline);
         CpuMeter::begin(&mut store, ticks(START_CPU.max(self.cpu)));
         match self.start(&mut store).await {
-            Ok(Ok(rewrite)) => Ok(Instance { store, rewrite, cpu_ticks: ticks(self.cpu), calls: 0 }),
+            Ok(Ok(guests)) => Ok(Instance { store, guests, cpu_ticks: ticks(self.cpu), calls: 0 }),
             Ok(Err(refused)) => Err(CallError::Refused(escape(&refused, MAX_TEXT))),
             Err(error) => Err(match failure(store.data(), &error) {
                 // What the guest's own start did is not the host's fault.
@@ -102,52 +118,54 @@ impl Template {
         }
     }
 
-    async fn start(
-        &self,
-        store: &mut Store<GuestState>,
-    ) -> wasmtime::Result<Result<Option<api::rewrite::Guest>, String>> {
+    async fn start(&self, store: &mut Store<GuestState>) -> wasmtime::Result<Result<Guests, String>> {
         let instance = self.pre.instantiate_async(&mut *store).await?;
         // Loading checks the signatures, so it comes before the plugin runs any code of its own.
-        let lifecycle = self.hooks.lifecycle.as_ref().map(|hook| hook.load(&mut *store, &instance));
-        let lifecycle = lifecycle.transpose().map_err(|error| signature("lifecycle", &error))?;
-        let rewrite = self.hooks.rewrite.as_ref().map(|hook| hook.load(&mut *store, &instance));
-        let rewrite = rewrite.transpose().map_err(|error| signature("rewrite", &error))?;
-        if let Some(lifecycle) = lifecycle {
+        let guests = self.hooks.load(&mut *store, &instance)?;
+        if let Some(lifecycle) = &guests.lifecycle {
             let config = self.identity.config.to_string();
             if let Err(refused) = lifecycle.call_init(&mut *store, &config).await? {
                 return Ok(Err(refused));
             }
         }
-        Ok(Ok(rewrite))
+        Ok(Ok(guests))
     }
 }
 
 impl Instance {
-    /// Calls the hook `rewrite` on the plugin's own copy of the transaction and gives it back edited.
-    pub(crate) async fn rewrite(&mut self, transaction: Transaction) -> Result<Transaction, CallError> {
-        let Some(rewrite) = &self.rewrite else { return Ok(transaction) };
+    /// Calls a hook on the plugin's own copy of its subject.
+    pub(crate) async fn call(
+        &mut self,
+        point: HookPoint,
+        subject: Subject,
+        deadline: Instant,
+    ) -> Result<Called, CallError> {
         self.calls += 1;
         CpuMeter::begin(&mut self.store, self.cpu_ticks);
-        self.store.data_mut().begin(transaction);
-        let called = rewrite
-            .call_rewrite(&mut self.store, Resource::new_borrow(0), Resource::new_borrow(0), Resource::new_borrow(0))
-            .await;
-        let edited = self.store.data_mut().finish();
-        match called {
-            Ok(Ok(())) => edited.ok_or_else(|| CallError::Trap("the transaction is gone".into())),
+        self.store.data_mut().begin(point, subject, deadline);
+        let called = match self.enter(point).await {
+            Ok(Ok(answer)) => Ok(answer),
             Ok(Err(refused)) => Err(CallError::Refused(escape(&refused, MAX_TEXT))),
             Err(error) => Err(failure(self.store.data(), &error)),
-        }
+        };
+        let (subject, changes) = self.store.data_mut().finish();
+        called.map(|answer| Called { subject, answer, changes })
+    }
+
+    /// How long host functions have waited in the last call.
+    pub(crate) fn waited(&self) -> Duration {
+        self.store.data().cpu.wait
+    }
+
+    /// Bytes of memory that the instance has taken.
+    pub(crate) fn memory(&self) -> usize {
+        self.store.data().memory.used()
     }
 }
 
 /// CPU limits in ticks: at least one.
 fn ticks(cpu: Duration) -> u64 {
     u64::try_from(cpu.as_nanos().div_ceil(TICK.as_nanos())).unwrap_or(u64::MAX)
-}
-
-fn signature(interface: &str, error: &wasmtime::Error) -> wasmtime::Error {
-    wasmtime::Error::msg(format!("the functions of its {interface} have other types than the server's: {error:#}"))
 }
 
 /// Which limit ended the call, or was it the guest itself?

@@ -22,25 +22,36 @@
 //! ```
 
 mod bindings;
+mod breaker;
 mod capabilities;
 mod code_cache;
 mod engine;
+mod enter;
+mod error;
 mod grants;
 mod hooks;
 mod instance;
 mod load;
 mod log;
-mod mail;
+mod meters;
+mod parts;
+mod plugin;
 mod pool;
 mod precompiled;
+mod resources;
+mod said;
+pub mod services;
 mod set;
 mod state;
 mod stats;
+mod subject;
 mod ticker;
 mod words;
 
+pub use breaker::BreakerSpec;
 pub use engine::{EngineError, EngineOptions, PluginHost};
 pub use grants::Grants;
-pub use load::{LoadError, OnError, PluginSpec};
-pub use set::{Plugin, PluginSet};
-pub use stats::{ErrorKind, HookStats};
+pub use load::{LoadError, OnError, PluginSpec, When};
+pub use plugin::Plugin;
+pub use set::{PluginSet, SetOptions};
+pub use stats::{ErrorKind, HookStats, LATENCY_BUCKETS, PluginStats};

@@ -1,13 +1,14 @@
 //! From a `[[plugin]]` entry to a plugin that can be called: read, compile, check imports and exports, try one instance.
 
+use crate::breaker::{Breaker, BreakerSpec};
 use crate::code_cache;
 use crate::engine::{PluginHost, Shared};
 use crate::grants::{self, Grants};
 use crate::hooks::HookIndices;
 use crate::instance::{CallError, Template};
 use crate::log::{LogLimiter, escape};
+use crate::plugin::Plugin;
 use crate::pool::Pool;
-use crate::set::Plugin;
 use crate::state::Identity;
 use crate::stats::Counters;
 use std::path::{Path, PathBuf};
@@ -27,8 +28,19 @@ pub enum OnError {
     Reject,
 }
 
+/// What a plugin is called for: each list that is not empty must have the value.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct When {
+    /// Listeners, by name.
+    pub listener: Vec<String>,
+    /// Zones: the one that a plugin chose, else the one whose rules claim the message.
+    pub zone: Vec<String>,
+    /// Authenticated users.
+    pub user: Vec<String>,
+}
+
 /// One `[[plugin]]` entry.
-#[derive(Clone, Debug)]
+#[derive(Clone, PartialEq)]
 pub struct PluginSpec {
     /// Its name in the log and in the changes it makes.
     pub name: String,
@@ -48,6 +60,14 @@ pub struct PluginSpec {
     pub memory: u64,
     /// How many calls at once; more wait.
     pub instances: usize,
+    /// Narrows what it is called for.
+    pub when: When,
+    /// It is called, and what it says and does is logged and not applied.
+    pub shadow: bool,
+    /// When it is not called any more.
+    pub breaker: BreakerSpec,
+    /// SHA-256 of the component, in hex: any other is refused.
+    pub sha256: Option<String>,
     /// Folder for compiled code, private to the server's user. Without one each start compiles anew.
     pub cache_dir: Option<PathBuf>,
 }
@@ -65,6 +85,10 @@ impl PluginSpec {
             deadline: Duration::from_secs(5),
             memory: 16 << 20,
             instances: 8,
+            when: When::default(),
+            shadow: false,
+            breaker: BreakerSpec::default(),
+            sha256: None,
             cache_dir: None,
         }
     }
@@ -118,12 +142,14 @@ pub enum LoadError {
         hint: String,
     },
     /// A grant with a value of the wrong kind.
-    #[error("plugin {plugin:?}: the grant `{grant}` is either true or false")]
+    #[error("plugin {plugin:?}: the grant `{grant}` {what}")]
     BadGrant {
         /// Name of the plugin.
         plugin: String,
         /// The grant.
         grant: String,
+        /// What it has to be.
+        what: String,
     },
     /// It imports what this server does not have.
     #[error("plugin {plugin:?} imports {import}: {hint}")]
@@ -153,6 +179,24 @@ pub enum LoadError {
         /// The interface.
         interface: String,
     },
+    /// It exports a hook that is specified, and that this version does not call.
+    #[error("plugin {plugin:?} exports the hook {hook}, which this version of the server does not call yet")]
+    NotCalled {
+        /// Name of the plugin.
+        plugin: String,
+        /// The hook.
+        hook: &'static str,
+    },
+    /// It is not the component that the config pins.
+    #[error("plugin {plugin:?}: sha256 is {found}, and the config wants {wanted}")]
+    Pinned {
+        /// Name of the plugin.
+        plugin: String,
+        /// Of the file.
+        found: String,
+        /// Of the config.
+        wanted: String,
+    },
     /// It exports a hook, but not with the functions that the hook has.
     #[error("plugin {plugin:?} exports {interface}, but not as this server knows it: {source:#}")]
     HalfExport {
@@ -164,7 +208,7 @@ pub enum LoadError {
         source: wasmtime::Error,
     },
     /// It would never be called.
-    #[error("plugin {plugin:?} exports no hook (postern:plugin/rewrite@0.1.0): it would never be called")]
+    #[error("plugin {plugin:?} exports no hook, such as postern:plugin/rewrite@0.1.0: it would never be called")]
     NoHook {
         /// Name of the plugin.
         plugin: String,
@@ -204,7 +248,7 @@ impl PluginHost {
         let name = spec.name.clone();
         let shared = self.0.clone();
         let prepared = tokio::task::spawn_blocking(move || prepare(&shared, spec)).await;
-        let (spec, template) =
+        let (spec, template, sha256) =
             prepared.map_err(|error| LoadError::Start { plugin: name, detail: error.to_string() })??;
 
         let counters = Arc::new(Counters::default());
@@ -214,7 +258,9 @@ impl PluginHost {
             CallError::Refused(message) => LoadError::Refused { plugin: spec.name.clone(), message },
             error => LoadError::Start { plugin: spec.name.clone(), detail: error.to_string() },
         })?;
-        Ok(Plugin { host: self.0.clone(), pool, counters, on_error: spec.on_error, deadline: spec.deadline })
+        let now = Instant::now();
+        let breakers = std::array::from_fn(|_| Breaker::new(spec.breaker, now));
+        Ok(Plugin { host: self.0.clone(), pool, counters, breakers, spec, sha256 })
     }
 }
 
@@ -240,7 +286,7 @@ fn check_limits(spec: &PluginSpec) -> Result<(), LoadError> {
 }
 
 /// All that needs no instance. Blocks: it reads and compiles.
-fn prepare(shared: &Arc<Shared>, spec: PluginSpec) -> Result<(PluginSpec, Template), LoadError> {
+fn prepare(shared: &Arc<Shared>, spec: PluginSpec) -> Result<(PluginSpec, Template, String), LoadError> {
     let plugin = || spec.name.clone();
     let wasm = std::fs::read(&spec.component).map_err(|source| LoadError::Read {
         plugin: plugin(),
@@ -251,9 +297,14 @@ fn prepare(shared: &Arc<Shared>, spec: PluginSpec) -> Result<(PluginSpec, Templa
     if !wasm.starts_with(b"\0asm\x0d\0\x01\0") {
         return Err(LoadError::NotAComponent { plugin: plugin(), path: spec.component.clone() });
     }
+    let sha256 = code_cache::hash(&wasm);
+    if let Some(wanted) = spec.sha256.as_ref().filter(|wanted| !wanted.eq_ignore_ascii_case(&sha256)) {
+        return Err(LoadError::Pinned { plugin: plugin(), found: sha256, wanted: wanted.clone() });
+    }
     let unfit = |source| LoadError::Component { plugin: plugin(), source };
     let component = compile(shared, &wasm, spec.cache_dir.as_deref()).map_err(unfit)?;
-    let linker = grants::linker(&shared.engine, &component, &spec.name, &spec.grants)?;
+    let granted = grants::check(&shared.engine, &component, &spec.name, &spec.grants)?;
+    let linker = grants::linker(&shared.engine, &granted).map_err(unfit)?;
     let pre = linker.instantiate_pre(&component).map_err(unfit)?;
     let hooks = HookIndices::read(&shared.engine, &component, &pre, &spec.name)?;
 
@@ -261,7 +312,7 @@ fn prepare(shared: &Arc<Shared>, spec: PluginSpec) -> Result<(PluginSpec, Templa
     let imports_config =
         component.component_type().imports(&shared.engine).any(|(name, _)| grants::ours(name) == Some("config"));
     let is_empty = config.as_object().is_some_and(serde_json::Map::is_empty);
-    if !is_empty && hooks.lifecycle.is_none() && !imports_config {
+    if !is_empty && !hooks.has_lifecycle() && !imports_config {
         return Err(LoadError::UnusedConfig { plugin: plugin() });
     }
     let author = match version(&wasm) {
@@ -277,7 +328,7 @@ fn prepare(shared: &Arc<Shared>, spec: PluginSpec) -> Result<(PluginSpec, Templa
         cpu: spec.cpu,
         memory: usize::try_from(spec.memory).unwrap_or(usize::MAX),
     };
-    Ok((spec, template))
+    Ok((spec, template, sha256))
 }
 
 fn compile(shared: &Shared, wasm: &[u8], cache_dir: Option<&Path>) -> wasmtime::Result<Component> {

@@ -1,10 +1,12 @@
 //! The capability `log`: lines of guests into tracing, bounded in length and number, control characters escaped.
 
-use crate::bindings::postern::plugin::log::{Host, Level};
+use crate::bindings::postern::plugin::log::Host;
 use crate::state::GuestState;
+use postern_core::mail::QueueId;
 use std::fmt::Write as _;
 use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
+use tracing::field::DisplayValue;
 
 /// Longest line in octets.
 const MAX_LINE: usize = 1024;
@@ -41,36 +43,47 @@ impl LogLimiter {
     }
 }
 
-/// Would the server's log show a line of this level? One that it would not must not cost the plugin one that it would.
-fn is_shown(level: Level) -> bool {
-    match level {
-        Level::Debug => tracing::enabled!(tracing::Level::DEBUG),
-        Level::Info => tracing::enabled!(tracing::Level::INFO),
-        Level::Warn => tracing::enabled!(tracing::Level::WARN),
-        Level::Error => tracing::enabled!(tracing::Level::ERROR),
+impl Host for GuestState {
+    fn debug(&mut self, message: String) -> wasmtime::Result<()> {
+        // A line that the log would not show must not cost the plugin one that it would.
+        if tracing::enabled!(tracing::Level::DEBUG) {
+            self.line(&message, |plugin, session, id, line| tracing::debug!(plugin, session, queue_id = id, "{line}"));
+        }
+        Ok(())
+    }
+
+    fn info(&mut self, message: String) -> wasmtime::Result<()> {
+        if tracing::enabled!(tracing::Level::INFO) {
+            self.line(&message, |plugin, session, id, line| tracing::info!(plugin, session, queue_id = id, "{line}"));
+        }
+        Ok(())
+    }
+
+    fn warn(&mut self, message: String) -> wasmtime::Result<()> {
+        if tracing::enabled!(tracing::Level::WARN) {
+            self.line(&message, |plugin, session, id, line| tracing::warn!(plugin, session, queue_id = id, "{line}"));
+        }
+        Ok(())
+    }
+
+    fn error(&mut self, message: String) -> wasmtime::Result<()> {
+        if tracing::enabled!(tracing::Level::ERROR) {
+            self.line(&message, |plugin, session, id, line| tracing::error!(plugin, session, queue_id = id, "{line}"));
+        }
+        Ok(())
     }
 }
 
-impl Host for GuestState {
-    fn write(&mut self, level: Level, message: String) -> wasmtime::Result<()> {
-        if !is_shown(level) {
-            return Ok(());
-        }
-        let Some(lost) = self.identity.log.take(Instant::now()) else { return Ok(()) };
+impl GuestState {
+    /// Writes a line, unless the plugin has written too many.
+    fn line(&self, message: &str, write: impl Fn(&str, Option<&str>, Option<DisplayValue<QueueId>>, &str)) {
+        let Some(lost) = self.identity.log.take(Instant::now()) else { return };
         let plugin = &*self.identity.name;
         if lost > 0 {
             tracing::warn!(plugin, lost, "the plugin wrote too many lines; some were dropped");
         }
-        let line = escape(&message, MAX_LINE);
-        let queue_id = self.current().map(|transaction| tracing::field::display(transaction.queue_id));
-        let session = self.current().map(|transaction| &*transaction.session.id);
-        match level {
-            Level::Debug => tracing::debug!(plugin, session, queue_id, "{line}"),
-            Level::Info => tracing::info!(plugin, session, queue_id, "{line}"),
-            Level::Warn => tracing::warn!(plugin, session, queue_id, "{line}"),
-            Level::Error => tracing::error!(plugin, session, queue_id, "{line}"),
-        }
-        Ok(())
+        let id = self.queue_id().map(tracing::field::display);
+        write(plugin, self.session_id(), id, &escape(message, MAX_LINE));
     }
 }
 

@@ -1,166 +1,369 @@
 //! The plugins of one generation of the config, in order, behind the trait [`Hooks`]; and what a failed call does.
 
-use crate::engine::Shared;
 use crate::instance::CallError;
 use crate::load::OnError;
-use crate::pool::Pool;
-use crate::stats::{Counters, HookStats};
+use crate::plugin::{About, Done, Plugin};
+use crate::said::Said;
+use crate::subject::Subject;
 use futures_util::future::BoxFuture;
-use postern_core::hook::{HookPoint, Hooks, Refusal, Transaction};
-use postern_core::mail::{EnhancedCode, Reply};
+use postern_core::hook::{
+    Change, Decision, Delivery, Disposition, Failures, HookPoint, Hooks, Refusal, Routing, Session, Transaction,
+};
+use postern_core::mail::{EnhancedCode, Recipient, Reply};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use tokio::time::timeout_at;
+use tokio::sync::Semaphore;
 
-/// What all plugins together may take of one transaction: well under the ten minutes that a client waits for the reply
-/// to its content (RFC 5321 section 4.5.3.2.6).
-const BUDGET: Duration = Duration::from_secs(60);
-
-/// A plugin, loaded and tried.
-pub struct Plugin {
-    pub(crate) host: Arc<Shared>,
-    pub(crate) pool: Pool,
-    pub(crate) counters: Arc<Counters>,
-    pub(crate) on_error: OnError,
-    pub(crate) deadline: Duration,
+/// Limits of all plugins together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SetOptions {
+    /// What all plugins together may take of one transaction: well under the ten minutes that a client waits for the
+    /// reply to its content (RFC 5321 section 4.5.3.2.6).
+    pub budget: Duration,
+    /// So many transactions may be in hooks at once; more are told 451.
+    pub concurrency: usize,
 }
 
-impl std::fmt::Debug for Plugin {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Plugin({})", self.author())
-    }
-}
-
-impl Plugin {
-    /// Its name, as in `[[plugin]]`.
-    #[must_use]
-    pub fn name(&self) -> &str {
-        &self.pool.template().identity.name
-    }
-
-    /// Its name and version, as changes name it: `header-rewrite@0.1.0`.
-    #[must_use]
-    pub fn author(&self) -> &str {
-        &self.pool.template().identity.author
-    }
-
-    /// The hooks it implements.
-    #[must_use]
-    pub fn hooks(&self) -> Vec<HookPoint> {
-        self.pool.template().hooks.points()
-    }
-
-    /// What its failure does to the message.
-    #[must_use]
-    pub fn on_error(&self) -> OnError {
-        self.on_error
-    }
-
-    /// The counters of each of its hooks.
-    #[must_use]
-    pub fn stats(&self) -> Vec<HookStats> {
-        let name = &self.pool.template().identity.name;
-        self.hooks().into_iter().map(|hook| self.counters.read(name.clone(), hook)).collect()
-    }
-
-    /// One call on a copy of the transaction, bounded by the plugin's deadline and by `latest`.
-    async fn rewrite(
-        &self,
-        transaction: Transaction,
-        start: Instant,
-        latest: Instant,
-    ) -> Result<Transaction, CallError> {
-        let deadline = latest.min(start + self.deadline);
-        let mut checkout = self.pool.checkout(deadline).await?;
-        let _ticking = self.host.ticker.during_call();
-        let called = timeout_at(deadline.into(), checkout.instance.rewrite(transaction)).await;
-        let edited = called.map_err(|_| CallError::Deadline)??;
-        checkout.keep();
-        Ok(edited)
+impl Default for SetOptions {
+    fn default() -> Self {
+        Self { budget: Duration::from_secs(60), concurrency: 1000 }
     }
 }
 
 /// Plugins in the order of the config. Reload makes a new set; calls in progress finish on the old one.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct PluginSet {
-    plugins: Vec<Plugin>,
+    plugins: Vec<Arc<Plugin>>,
+    wanted: [bool; HookPoint::ALL.len()],
+    consumers: Arc<[Arc<str>]>,
+    budget: Duration,
+    room: Semaphore,
+}
+
+/// How asking the plugins ended before all of them had said "go on".
+struct Stop {
+    by: Arc<Plugin>,
+    why: Why,
+}
+
+enum Why {
+    Said(Said),
+    /// The plugin failed, and its `on_error` is not to go on.
+    Failed {
+        error: CallError,
+        out_of_time: bool,
+    },
 }
 
 impl PluginSet {
     /// A set that calls the plugins in this order.
     #[must_use]
-    pub fn new(plugins: Vec<Plugin>) -> Self {
-        Self { plugins }
+    pub fn new(plugins: Vec<Arc<Plugin>>, options: SetOptions) -> Self {
+        let has = |point: &HookPoint| plugins.iter().any(|plugin| plugin.pool.template().hooks.has(*point));
+        let wanted = HookPoint::ALL.map(|point| has(&point));
+        let events = plugins.iter().filter(|plugin| plugin.pool.template().hooks.has(HookPoint::Event));
+        let consumers = events.map(|plugin| Arc::clone(&plugin.pool.template().identity.name)).collect();
+        let room = Semaphore::new(options.concurrency.clamp(1, Semaphore::MAX_PERMITS));
+        Self { plugins, wanted, consumers, budget: options.budget, room }
     }
 
     /// The plugins, in order.
     #[must_use]
-    pub fn plugins(&self) -> &[Plugin] {
+    pub fn plugins(&self) -> &[Arc<Plugin>] {
         &self.plugins
     }
 
-    /// The counters of all plugins' hooks.
-    #[must_use]
-    pub fn stats(&self) -> Vec<HookStats> {
-        self.plugins.iter().flat_map(Plugin::stats).collect()
+    /// Asks the plugins in order. Edits of each that succeeds are in `subject` for the next; `changes` says what they
+    /// were. `spent` is what hooks have taken of this transaction.
+    async fn ask(
+        &self,
+        point: HookPoint,
+        about: About<'_>,
+        subject: &mut Subject,
+        changes: &mut Vec<Change>,
+        spent: &mut Duration,
+    ) -> Result<(), Stop> {
+        let mut start = Instant::now();
+        let latest = start + self.budget.saturating_sub(*spent);
+        let began = start;
+        let mut result = Ok(());
+        for plugin in self.plugins.iter().filter(|plugin| plugin.wants(point, about)) {
+            let (called, end) = plugin.call(point, subject.clone(), start, latest).await;
+            start = end;
+            let stop = match called {
+                Ok(done) if plugin.spec.shadow => {
+                    shadowed(plugin, point, subject, &done);
+                    continue;
+                }
+                Ok(Done { subject: edited, said, changes: made }) => {
+                    *subject = edited;
+                    changes.extend(made);
+                    said.map(Why::Said)
+                }
+                Err(error) => failed(plugin, point, subject, error, end >= latest),
+            };
+            if let Some(why) = stop {
+                result = Err(Stop { by: Arc::clone(plugin), why });
+                break;
+            }
+        }
+        *spent += start - began;
+        result
     }
 
-    async fn run_rewrite(&self, transaction: &mut Transaction) -> Result<(), Refusal> {
-        let mut start = Instant::now();
-        let latest = start + BUDGET;
-        for plugin in self.plugins.iter().filter(|plugin| plugin.pool.template().hooks.rewrite.is_some()) {
-            let result = plugin.rewrite(transaction.clone(), start, latest).await;
-            let end = Instant::now();
-            plugin.counters.call_ended(end - start, result.as_ref().err().map(CallError::kind));
-            match result {
-                Ok(edited) => *transaction = edited,
-                Err(error) => on_error(plugin, HookPoint::Rewrite, transaction, &error, end >= latest)?,
-            }
-            start = end;
+    /// A hook whose subject is the transaction alone.
+    async fn ask_about(&self, point: HookPoint, transaction: &mut Transaction) -> Result<(), Stop> {
+        let mut changes = std::mem::take(&mut transaction.changes);
+        let mut spent = transaction.spent;
+        let (session, user) = (Arc::clone(&transaction.session), transaction.session.user.clone());
+        let zone = transaction.zone.clone().or_else(|| transaction.claimed.clone());
+        let about = About { listener: Some(&session.listener), zone: zone.as_deref(), user: user.as_deref() };
+        let mut subject = Subject::Message(transaction.clone());
+        let result = self.ask(point, about, &mut subject, &mut changes, &mut spent).await;
+        if let Subject::Message(edited) = subject {
+            *transaction = edited;
         }
-        Ok(())
+        (transaction.changes, transaction.spent) = (changes, spent);
+        result
+    }
+
+    fn plugin(&self, name: &str) -> Option<&Arc<Plugin>> {
+        self.plugins.iter().find(|plugin| plugin.name() == name)
     }
 }
 
-/// Logs a failed call and does what the plugin's entry says, unless the server itself is at its limits.
-fn on_error(
-    plugin: &Plugin,
-    hook: HookPoint,
-    transaction: &Transaction,
-    error: &CallError,
-    budget_is_spent: bool,
-) -> Result<(), Refusal> {
-    tracing::warn!(
+/// What a shadow would have done.
+fn shadowed(plugin: &Plugin, point: HookPoint, subject: &Subject, done: &Done) {
+    let changes: Vec<&str> = done.changes.iter().map(|change| change.what.as_str()).collect();
+    tracing::info!(
         plugin = plugin.author(),
-        hook = hook.name(),
-        session = &*transaction.session.id,
-        queue_id = %transaction.queue_id,
-        kind = error.kind().name(),
-        on_error = ?plugin.on_error,
-        "plugin call failed: {error}"
+        hook = point.name(),
+        queue_id = subject.queue_id().map(tracing::field::display),
+        verdict = ?done.said,
+        changes = changes.join("; "),
+        "SHADOW"
     );
-    let detail = format!("plugin {}, hook {}: {}: {error}", plugin.author(), hook.name(), error.kind().name());
-    // The texts name nothing inside: what the client can do about it is the same whatever it was.
-    let reply = match plugin.on_error {
-        // A server at its limits is no reason to lose a message, or to let one pass unseen.
-        _ if budget_is_spent || error.is_of_host() => {
-            Reply::new(451, EnhancedCode(4, 3, 2), "Message not accepted: too busy, try again later")
+}
+
+/// Logs a failed call and says whether it ends the asking.
+fn failed(plugin: &Plugin, point: HookPoint, subject: &Subject, error: CallError, out_of_time: bool) -> Option<Why> {
+    // A plugin that rests has been complained of enough.
+    if !matches!(error, CallError::Resting) {
+        tracing::warn!(
+            plugin = plugin.author(),
+            hook = point.name(),
+            session = subject.session_id(),
+            queue_id = subject.queue_id().map(tracing::field::display),
+            kind = error.kind().name(),
+            on_error = ?plugin.spec.on_error,
+            "plugin call failed: {error}"
+        );
+    }
+    // A server at its limits is no reason to lose a message, or to let one pass unseen.
+    let of_host = out_of_time || error.is_of_host();
+    if plugin.spec.shadow || (plugin.spec.on_error == OnError::Skip && !of_host) {
+        return None;
+    }
+    Some(Why::Failed { error, out_of_time })
+}
+
+impl Stop {
+    fn detail(&self, point: HookPoint) -> String {
+        let (author, hook) = (self.by.author(), point.name());
+        match &self.why {
+            Why::Said(_) => format!("plugin {author}, hook {hook}"),
+            Why::Failed { error, .. } => format!("plugin {author}, hook {hook}: {}: {error}", error.kind().name()),
         }
-        OnError::Skip => return Ok(()),
-        OnError::Defer => Reply::new(451, EnhancedCode(4, 3, 0), "Message not accepted for now, try again later"),
-        OnError::Reject => Reply::new(550, EnhancedCode(5, 3, 0), "Message not accepted"),
-    };
-    Err(Refusal { reply, detail })
+    }
+
+    /// As the client is told. The texts name nothing inside: what the client can do about it is the same whatever it
+    /// was.
+    fn refusal(self, point: HookPoint) -> Refusal {
+        let detail = self.detail(point);
+        let (defer, reject) = if point == HookPoint::Connect { (421, 554) } else { (451, 550) };
+        let reply = match self.why {
+            Why::Said(Said::Refuse(reply)) => reply,
+            // Only the hook `spam` holds and discards, and it looks for that.
+            Why::Said(Said::PutOff(text) | Said::Hold(text) | Said::Discard(text)) => {
+                Reply::new(defer, EnhancedCode(4, 3, 0), text)
+            }
+            Why::Failed { error, out_of_time } if out_of_time || error.is_of_host() => {
+                Reply::new(defer, EnhancedCode(4, 3, 2), "Message not accepted: too busy, try again later")
+            }
+            Why::Failed { .. } if self.by.spec.on_error == OnError::Reject => {
+                Reply::new(reject, EnhancedCode(5, 3, 0), "Message not accepted")
+            }
+            Why::Failed { .. } => {
+                Reply::new(defer, EnhancedCode(4, 3, 0), "Message not accepted for now, try again later")
+            }
+        };
+        Refusal { reply, detail }
+    }
+
+    fn decision(self) -> Decision {
+        let detail = self.detail(HookPoint::DeliveryBefore);
+        match self.why {
+            Why::Said(Said::Refuse(reply)) => Decision::Bounce { reply, detail },
+            Why::Said(Said::PutOff(public) | Said::Hold(public) | Said::Discard(public)) => {
+                let public = if public.is_empty() { "delivery is put off by policy".to_owned() } else { public };
+                Decision::Defer { public, detail }
+            }
+            Why::Failed { .. } => Decision::Defer { public: "local error in processing".to_owned(), detail },
+        }
+    }
+}
+
+/// There is no room for one more transaction in hooks.
+fn crowded() -> Refusal {
+    let reply = Reply::new(451, EnhancedCode(4, 3, 2), "Message not accepted: too busy, try again later");
+    Refusal { reply, detail: "too many transactions are in plugins".into() }
 }
 
 impl Hooks for PluginSet {
     fn wants(&self, point: HookPoint) -> bool {
-        match point {
-            HookPoint::Rewrite => self.plugins.iter().any(|plugin| plugin.pool.template().hooks.rewrite.is_some()),
-        }
+        self.wanted[point as usize]
+    }
+
+    fn connect<'a>(&'a self, session: &'a mut Session) -> BoxFuture<'a, Result<(), Refusal>> {
+        Box::pin(async move {
+            let _room = self.room.try_acquire().map_err(|_| Refusal {
+                reply: Reply::new(421, EnhancedCode(4, 3, 2), "Too busy, try again later"),
+                ..crowded()
+            })?;
+            let listener = Arc::clone(&session.listener);
+            let about = About { listener: Some(&listener), ..About::default() };
+            let (mut changes, mut spent) = (Vec::new(), Duration::ZERO);
+            let mut subject = Subject::Session(session.clone());
+            let asked = self.ask(HookPoint::Connect, about, &mut subject, &mut changes, &mut spent).await;
+            if let Subject::Session(edited) = subject {
+                *session = edited;
+            }
+            asked.map_err(|stop| stop.refusal(HookPoint::Connect))
+        })
+    }
+
+    fn mail<'a>(&'a self, transaction: &'a mut Transaction) -> BoxFuture<'a, Result<(), Refusal>> {
+        Box::pin(async move {
+            let _room = self.room.try_acquire().map_err(|_| crowded())?;
+            self.ask_about(HookPoint::Mail, transaction).await.map_err(|stop| stop.refusal(HookPoint::Mail))
+        })
+    }
+
+    fn rcpt<'a>(
+        &'a self,
+        transaction: &'a mut Transaction,
+        recipient: &'a mut Recipient,
+    ) -> BoxFuture<'a, Result<(), Refusal>> {
+        Box::pin(async move {
+            let _room = self.room.try_acquire().map_err(|_| crowded())?;
+            let mut changes = std::mem::take(&mut transaction.changes);
+            let mut spent = transaction.spent;
+            let session = Arc::clone(&transaction.session);
+            let zone = transaction.zone.clone();
+            let about =
+                About { listener: Some(&session.listener), zone: zone.as_deref(), user: session.user.as_deref() };
+            let mut subject = Subject::Recipient(transaction.clone(), recipient.clone());
+            let asked = self.ask(HookPoint::Rcpt, about, &mut subject, &mut changes, &mut spent).await;
+            if let Subject::Recipient(edited, address) = subject {
+                (*transaction, *recipient) = (edited, address);
+            }
+            (transaction.changes, transaction.spent) = (changes, spent);
+            asked.map_err(|stop| stop.refusal(HookPoint::Rcpt))
+        })
+    }
+
+    fn spam<'a>(&'a self, transaction: &'a mut Transaction) -> BoxFuture<'a, Result<Disposition, Refusal>> {
+        Box::pin(async move {
+            let _room = self.room.try_acquire().map_err(|_| crowded())?;
+            let Err(stop) = self.ask_about(HookPoint::Spam, transaction).await else { return Ok(Disposition::Accept) };
+            let by: Arc<str> = stop.by.author().into();
+            match stop.why {
+                Why::Said(Said::Hold(reason)) => Ok(Disposition::Hold { by, reason }),
+                Why::Said(Said::Discard(reason)) => Ok(Disposition::Discard { by, reason }),
+                _ => Err(stop.refusal(HookPoint::Spam)),
+            }
+        })
     }
 
     fn rewrite<'a>(&'a self, transaction: &'a mut Transaction) -> BoxFuture<'a, Result<(), Refusal>> {
-        Box::pin(self.run_rewrite(transaction))
+        Box::pin(async move {
+            let _room = self.room.try_acquire().map_err(|_| crowded())?;
+            self.ask_about(HookPoint::Rewrite, transaction).await.map_err(|stop| stop.refusal(HookPoint::Rewrite))
+        })
+    }
+
+    fn rewrite_part<'a>(&'a self, transaction: &'a mut Transaction) -> BoxFuture<'a, Result<(), Refusal>> {
+        Box::pin(async move {
+            let _room = self.room.try_acquire().map_err(|_| crowded())?;
+            let asked = self.ask_about(HookPoint::RewritePart, transaction).await;
+            asked.map_err(|stop| stop.refusal(HookPoint::RewritePart))
+        })
+    }
+
+    fn route<'a>(
+        &'a self,
+        transaction: &'a mut Transaction,
+        routing: &'a mut Routing,
+    ) -> BoxFuture<'a, Result<(), Refusal>> {
+        Box::pin(async move {
+            let _room = self.room.try_acquire().map_err(|_| crowded())?;
+            let mut changes = std::mem::take(&mut transaction.changes);
+            let mut spent = transaction.spent;
+            let session = Arc::clone(&transaction.session);
+            let zone = routing.recipients.first().map(|first| Arc::clone(&first.queue.zone));
+            let about =
+                About { listener: Some(&session.listener), zone: zone.as_deref(), user: session.user.as_deref() };
+            let mut subject = Subject::Routing(transaction.clone(), routing.clone());
+            let asked = self.ask(HookPoint::Route, about, &mut subject, &mut changes, &mut spent).await;
+            if let Subject::Routing(_, chosen) = subject {
+                *routing = chosen;
+            }
+            (transaction.changes, transaction.spent) = (changes, spent);
+            asked.map_err(|stop| stop.refusal(HookPoint::Route))
+        })
+    }
+
+    fn delivery_before<'a>(&'a self, delivery: &'a mut Delivery) -> BoxFuture<'a, Decision> {
+        Box::pin(async move {
+            let (zone, user) = (Arc::clone(&delivery.zone), delivery.user.clone());
+            let about = About { listener: None, zone: Some(&zone), user: user.as_deref() };
+            let (mut changes, mut spent) = (Vec::new(), Duration::ZERO);
+            let mut subject = Subject::Delivery(delivery.clone());
+            let asked = self.ask(HookPoint::DeliveryBefore, about, &mut subject, &mut changes, &mut spent).await;
+            if let Subject::Delivery(directed) = subject {
+                *delivery = directed;
+            }
+            delivery.changes = changes;
+            asked.map_or_else(Stop::decision, |()| Decision::Go)
+        })
+    }
+
+    fn bounce<'a>(&'a self, failures: &'a mut Failures) -> BoxFuture<'a, ()> {
+        Box::pin(async move {
+            let (zone, user) = (Arc::clone(&failures.zone), failures.user.clone());
+            let about = About { listener: None, zone: Some(&zone), user: user.as_deref() };
+            let (mut changes, mut spent) = (Vec::new(), Duration::ZERO);
+            let mut subject = Subject::Failures(failures.clone());
+            // Whatever fails: the decision stands, with what the plugins before it made of it.
+            let _ = self.ask(HookPoint::Bounce, about, &mut subject, &mut changes, &mut spent).await;
+            if let Subject::Failures(judged) = subject {
+                *failures = judged;
+            }
+            failures.changes = changes;
+        })
+    }
+
+    fn event_consumers(&self) -> Arc<[Arc<str>]> {
+        Arc::clone(&self.consumers)
+    }
+
+    fn events<'a>(&'a self, consumer: &'a str, batch: Vec<String>) -> BoxFuture<'a, Result<(), String>> {
+        Box::pin(async move {
+            let Some(plugin) = self.plugin(consumer) else { return Err("there is no such plugin".into()) };
+            let start = Instant::now();
+            let subject = Subject::Events(batch);
+            let (called, _) = plugin.call(HookPoint::Event, subject, start, start + self.budget).await;
+            called.map(|_| ()).map_err(|error| format!("{}: {error}", error.kind().name()))
+        })
     }
 }

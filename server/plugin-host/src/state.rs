@@ -1,19 +1,33 @@
-//! What the host keeps beside each instance: the transaction of the call in progress, and the meters that end a call
-//! which takes too much.
+//! What the host keeps beside each instance: the subject of the call in progress, and the meters that end a call which
+//! takes too much.
 
-use crate::engine::{MAX_CORE_INSTANCES, MAX_MEMORIES, MAX_TABLE, MAX_TABLES};
+use crate::error::{HostError, NOT_NOW, error};
 use crate::log::LogLimiter;
-use postern_core::hook::{Change, Transaction};
+use crate::meters::{CpuMeter, MemoryMeter};
+use crate::parts::Parts;
+use crate::subject::Subject;
+use postern_core::hook::{Change, Delivery, Failures, HookPoint, Routing, Session, Transaction};
+use postern_core::mail::{QueueId, Recipient};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use wasmtime::{ResourceLimiter, Store, StoreContextMut, UpdateDeadline};
+use std::sync::atomic::AtomicU64;
+use std::time::Instant;
 
 /// Behind a guest's `session`. A guest can't forge handles, and there is one session a call, so it holds nothing.
 pub struct SessionHandle;
 /// Behind a guest's `envelope`.
 pub struct EnvelopeHandle;
+/// Behind a guest's `recipient`.
+pub struct RecipientHandle;
 /// Behind a guest's `message`.
 pub struct MessageHandle;
+/// Behind a guest's `part`; which one is the handle's own number.
+pub struct PartHandle;
+/// Behind a guest's `routing`.
+pub struct RoutingHandle;
+/// Behind a guest's `delivery`.
+pub struct DeliveryHandle;
+/// Behind a guest's `failures`.
+pub struct FailuresHandle;
 
 /// How many edits one call may make.
 const MAX_EDITS: usize = 10_000;
@@ -37,9 +51,14 @@ pub(crate) struct GuestState {
     pub(crate) identity: Arc<Identity>,
     pub(crate) cpu: CpuMeter,
     pub(crate) memory: MemoryMeter,
-    /// The plugin's copy of the transaction, during a call of a hook.
-    transaction: Option<Transaction>,
+    /// MIME parts of the message of the call.
+    pub(crate) parts: Parts,
+    /// When the call in progress must have ended.
+    pub(crate) deadline: Option<Instant>,
+    point: Option<HookPoint>,
+    subject: Subject,
     edits: usize,
+    changes: Vec<Change>,
 }
 
 impl GuestState {
@@ -47,45 +66,145 @@ impl GuestState {
         Self {
             identity,
             cpu: CpuMeter::new(ticks),
-            memory: MemoryMeter { max: memory, used: 0, exceeded: false },
-            transaction: None,
+            memory: MemoryMeter::new(memory),
+            parts: Parts::default(),
+            deadline: None,
+            point: None,
+            subject: Subject::None,
             edits: 0,
+            changes: Vec::new(),
         }
     }
 
-    /// Puts the transaction in for a call.
-    pub(crate) fn begin(&mut self, transaction: Transaction) {
-        self.transaction = Some(transaction);
+    /// Puts the subject in for a call.
+    pub(crate) fn begin(&mut self, point: HookPoint, subject: Subject, deadline: Instant) {
+        self.point = Some(point);
+        self.subject = subject;
+        self.deadline = Some(deadline);
         self.edits = 0;
     }
 
-    /// Takes the transaction out with its edits.
-    pub(crate) fn finish(&mut self) -> Option<Transaction> {
-        let mut transaction = self.transaction.take()?;
+    /// Takes the subject out with its edits, and what they were.
+    pub(crate) fn finish(&mut self) -> (Subject, Vec<Change>) {
+        (self.point, self.deadline) = (None, None);
+        self.parts.clear();
+        let mut changes = std::mem::take(&mut self.changes);
         if let Some(more) = self.edits.checked_sub(MAX_CHANGES).filter(|more| *more > 0) {
             let what = format!("and {} more", thousands(more));
-            transaction.changes.push(Change { author: self.identity.author.clone(), what });
+            changes.push(Change { author: self.identity.author.clone(), what });
         }
-        Some(transaction)
+        (std::mem::take(&mut self.subject), changes)
+    }
+
+    pub(crate) fn subject(&self) -> &Subject {
+        &self.subject
+    }
+
+    pub(crate) fn session(&self) -> wasmtime::Result<&Session> {
+        match &self.subject {
+            Subject::Session(session) => Ok(session),
+            Subject::Message(transaction) | Subject::Recipient(transaction, _) | Subject::Routing(transaction, _) => {
+                Ok(&transaction.session)
+            }
+            _ => Err(no_call()),
+        }
+    }
+
+    /// The session, where it is being decided on.
+    pub(crate) fn session_mut(&mut self) -> Option<&mut Session> {
+        match &mut self.subject {
+            Subject::Session(session) => Some(session),
+            _ => None,
+        }
     }
 
     /// The transaction of the call in progress. Without one no guest holds a handle whose methods ask for it.
     pub(crate) fn transaction(&self) -> wasmtime::Result<&Transaction> {
-        self.transaction.as_ref().ok_or_else(no_call)
+        match &self.subject {
+            Subject::Message(transaction) | Subject::Recipient(transaction, _) | Subject::Routing(transaction, _) => {
+                Ok(transaction)
+            }
+            _ => Err(no_call()),
+        }
     }
 
     pub(crate) fn transaction_mut(&mut self) -> wasmtime::Result<&mut Transaction> {
-        self.transaction.as_mut().ok_or_else(no_call)
+        match &mut self.subject {
+            Subject::Message(transaction) | Subject::Recipient(transaction, _) | Subject::Routing(transaction, _) => {
+                Ok(transaction)
+            }
+            _ => Err(no_call()),
+        }
+    }
+
+    pub(crate) fn recipient_mut(&mut self) -> wasmtime::Result<&mut Recipient> {
+        match &mut self.subject {
+            Subject::Recipient(_, recipient) => Ok(recipient),
+            _ => Err(no_call()),
+        }
+    }
+
+    pub(crate) fn routing_mut(&mut self) -> wasmtime::Result<&mut Routing> {
+        match &mut self.subject {
+            Subject::Routing(_, routing) => Ok(routing),
+            _ => Err(no_call()),
+        }
+    }
+
+    pub(crate) fn delivery(&self) -> wasmtime::Result<&Delivery> {
+        match &self.subject {
+            Subject::Delivery(delivery) => Ok(delivery),
+            _ => Err(no_call()),
+        }
+    }
+
+    pub(crate) fn delivery_mut(&mut self) -> wasmtime::Result<&mut Delivery> {
+        match &mut self.subject {
+            Subject::Delivery(delivery) => Ok(delivery),
+            _ => Err(no_call()),
+        }
+    }
+
+    pub(crate) fn failures(&self) -> wasmtime::Result<&Failures> {
+        match &self.subject {
+            Subject::Failures(failures) => Ok(failures),
+            _ => Err(no_call()),
+        }
+    }
+
+    pub(crate) fn failures_mut(&mut self) -> wasmtime::Result<&mut Failures> {
+        match &mut self.subject {
+            Subject::Failures(failures) => Ok(failures),
+            _ => Err(no_call()),
+        }
     }
 
     /// For the log: the message that is being worked on, if any.
-    pub(crate) fn current(&self) -> Option<&Transaction> {
-        self.transaction.as_ref()
+    pub(crate) fn queue_id(&self) -> Option<QueueId> {
+        self.subject.queue_id()
+    }
+
+    /// For the log: the session that is being worked on, if any.
+    pub(crate) fn session_id(&self) -> Option<&str> {
+        self.subject.session_id()
     }
 
     /// May the call make one more edit?
-    pub(crate) fn may_edit(&self) -> bool {
-        self.edits < MAX_EDITS
+    pub(crate) fn may_edit(&self) -> Result<(), HostError> {
+        if self.edits < MAX_EDITS {
+            Ok(())
+        } else {
+            Err(error(crate::error::TOO_LARGE, "one call makes at most 10,000 edits"))
+        }
+    }
+
+    /// Is the call of one of these hooks?
+    pub(crate) fn only_in(&self, points: &[HookPoint]) -> Result<(), HostError> {
+        if self.point.is_some_and(|point| points.contains(&point)) {
+            return Ok(());
+        }
+        let names: Vec<_> = points.iter().map(|point| point.name()).collect();
+        Err(error(NOT_NOW, format_args!("this is for the hooks {}", names.join(", "))))
     }
 
     /// Remembers an edit under the plugin's name.
@@ -101,10 +220,7 @@ impl GuestState {
         if what.contains(char::is_control) {
             what = what.replace(char::is_control, " ");
         }
-        let author = self.identity.author.clone();
-        if let Some(transaction) = &mut self.transaction {
-            transaction.changes.push(Change { author, what });
-        }
+        self.changes.push(Change { author: self.identity.author.clone(), what });
     }
 }
 
@@ -113,132 +229,6 @@ fn thousands(number: usize) -> String {
     if number < 1000 { number.to_string() } else { format!("{},{:03}", number / 1000, number % 1000) }
 }
 
-fn no_call() -> wasmtime::Error {
-    wasmtime::Error::msg("there is no call in progress")
-}
-
-/// Counts the time that the guest itself runs, in ticks, and hands the thread back between slices.
-///
-/// Ticks pass by the wall clock, so a slice is charged at most its length: on a busy machine a guest must not pay for
-/// the time in which its thread did not run. Time in which a host function waits is not charged either.
-pub(crate) struct CpuMeter {
-    ticks: Arc<AtomicU64>,
-    /// Tick at which the slice began. Shared with the future of a yield, which sets it when the guest goes on.
-    slice_start: Arc<AtomicU64>,
-    /// Length of the slice.
-    slice: u64,
-    /// Ticks of this slice in which the host waited.
-    waited: u64,
-    /// Ticks that the call may still use, this slice included.
-    left: u64,
-    /// Did the limit end the call?
-    pub(crate) exceeded: bool,
-}
-
-/// After so many ticks a guest yields to the other tasks of its thread.
-const SLICE: u64 = 10;
-
-impl CpuMeter {
-    fn new(ticks: Arc<AtomicU64>) -> Self {
-        Self { ticks, slice_start: Arc::default(), slice: 0, waited: 0, left: 0, exceeded: false }
-    }
-
-    /// The tick it is.
-    pub(crate) fn now(&self) -> u64 {
-        self.ticks.load(Relaxed)
-    }
-
-    /// A host function waited since the tick `start`.
-    pub(crate) fn waited_since(&mut self, start: u64) {
-        self.waited += self.now().saturating_sub(start);
-    }
-
-    /// Starts the meter of one call.
-    pub(crate) fn begin(store: &mut Store<GuestState>, limit: u64) {
-        let meter = &mut store.data_mut().cpu;
-        meter.left = limit.max(1);
-        meter.exceeded = false;
-        meter.slice_start.store(meter.now(), Relaxed);
-        let deadline = meter.next_slice();
-        store.set_epoch_deadline(deadline);
-    }
-
-    fn next_slice(&mut self) -> u64 {
-        self.waited = 0;
-        self.slice = self.left.min(SLICE);
-        // The tick that is running has already lost some of its length.
-        self.slice + 1
-    }
-
-    /// The epoch deadline has passed: is the limit used up, or is it time to yield?
-    pub(crate) fn on_deadline(mut store: StoreContextMut<'_, GuestState>) -> wasmtime::Result<UpdateDeadline> {
-        let meter = &mut store.data_mut().cpu;
-        let elapsed = meter.now().saturating_sub(meter.slice_start.load(Relaxed));
-        let used = elapsed.saturating_sub(meter.waited).min(meter.slice);
-        meter.left -= used;
-        if meter.left == 0 {
-            meter.exceeded = true;
-            return Err(wasmtime::Error::msg("the call used up its CPU limit"));
-        }
-        let (ticks, start) = (meter.ticks.clone(), meter.slice_start.clone());
-        let deadline = meter.next_slice();
-        Ok(UpdateDeadline::YieldCustom(
-            deadline,
-            Box::pin(async move {
-                tokio::task::yield_now().await;
-                start.store(ticks.load(Relaxed), Relaxed);
-            }),
-        ))
-    }
-}
-
-/// Bounds the linear memories and the tables of one instance, all together.
-pub(crate) struct MemoryMeter {
-    max: usize,
-    used: usize,
-    /// Did the limit end the call?
-    pub(crate) exceeded: bool,
-}
-
-/// What an entry of a table takes in the host.
-const TABLE_ENTRY: usize = size_of::<usize>();
-
-impl MemoryMeter {
-    fn grow(&mut self, by: usize) -> wasmtime::Result<bool> {
-        let used = self.used.saturating_add(by);
-        if used > self.max {
-            self.exceeded = true;
-            // A guest that was merely told no would abort with nothing but `unreachable` in the log.
-            return Err(wasmtime::Error::msg(format!("it wanted {used} bytes of memory and may have {}", self.max)));
-        }
-        self.used = used;
-        Ok(true)
-    }
-}
-
-impl ResourceLimiter for MemoryMeter {
-    fn memory_growing(&mut self, current: usize, desired: usize, _maximum: Option<usize>) -> wasmtime::Result<bool> {
-        self.grow(desired.saturating_sub(current))
-    }
-
-    fn table_growing(&mut self, current: usize, desired: usize, _maximum: Option<usize>) -> wasmtime::Result<bool> {
-        if desired > MAX_TABLE {
-            return Ok(false);
-        }
-        self.grow(desired.saturating_sub(current).saturating_mul(TABLE_ENTRY))
-    }
-
-    // The pool checks the same when a component is loaded; without a pool nothing else does.
-
-    fn instances(&self) -> usize {
-        MAX_CORE_INSTANCES as usize
-    }
-
-    fn memories(&self) -> usize {
-        MAX_MEMORIES as usize
-    }
-
-    fn tables(&self) -> usize {
-        MAX_TABLES as usize
-    }
+pub(crate) fn no_call() -> wasmtime::Error {
+    wasmtime::Error::msg("there is no call in progress that this belongs to")
 }

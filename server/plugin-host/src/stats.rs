@@ -22,12 +22,25 @@ pub enum ErrorKind {
     Busy,
     /// A new instance could not be made.
     Instance,
+    /// It gave a verdict that is not allowed: a reply of the wrong class, a text with control characters.
+    Verdict,
+    /// It was not called, since its last calls failed.
+    Resting,
 }
 
 impl ErrorKind {
     /// Every kind.
-    pub const ALL: [Self; 7] =
-        [Self::Refused, Self::Trap, Self::Cpu, Self::Memory, Self::Deadline, Self::Busy, Self::Instance];
+    pub const ALL: [Self; 9] = [
+        Self::Refused,
+        Self::Trap,
+        Self::Cpu,
+        Self::Memory,
+        Self::Deadline,
+        Self::Busy,
+        Self::Instance,
+        Self::Verdict,
+        Self::Resting,
+    ];
 
     /// For labels of metrics and the log.
     #[must_use]
@@ -40,9 +53,15 @@ impl ErrorKind {
             Self::Deadline => "deadline",
             Self::Busy => "busy",
             Self::Instance => "instance",
+            Self::Verdict => "verdict",
+            Self::Resting => "resting",
         }
     }
 }
+
+/// Upper bounds of the latency histogram, in microseconds; what takes longer is counted in all calls alone.
+pub const LATENCY_BUCKETS: [u64; 14] =
+    [5, 10, 25, 50, 100, 250, 500, 1_000, 5_000, 25_000, 100_000, 500_000, 1_000_000, 5_000_000];
 
 /// A reading of the counters of one hook of one plugin.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -55,10 +74,14 @@ pub struct HookStats {
     pub calls: u64,
     /// Wall time of those calls together.
     pub time: Duration,
+    /// Of that, what the guest itself ran: without the time in which the host's functions waited.
+    pub guest_time: Duration,
+    /// How many calls took at most so long, by [`LATENCY_BUCKETS`]; each call is in one.
+    pub latency: [u64; LATENCY_BUCKETS.len()],
     /// How many failed, by kind, in the order of [`ErrorKind::ALL`].
-    pub errors: [(ErrorKind, u64); 7],
-    /// Instances made so far, for all hooks of the plugin.
-    pub instances_made: u64,
+    pub errors: [(ErrorKind, u64); ErrorKind::ALL.len()],
+    /// Does it rest, since its last calls failed?
+    pub resting: bool,
 }
 
 impl HookStats {
@@ -69,21 +92,47 @@ impl HookStats {
     }
 }
 
-/// The counters of one plugin. There is one hook so far.
+/// A reading of what one plugin takes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PluginStats {
+    /// Instances made so far.
+    pub instances_made: u64,
+    /// Most bytes of memory that one instance has taken.
+    pub memory_peak: u64,
+}
+
+/// The counters of one hook of one plugin.
 #[derive(Default)]
-pub(crate) struct Counters {
+pub(crate) struct HookCounters {
     calls: AtomicU64,
     nanos: AtomicU64,
-    errors: [AtomicU64; 7],
+    guest_nanos: AtomicU64,
+    latency: [AtomicU64; LATENCY_BUCKETS.len()],
+    errors: [AtomicU64; ErrorKind::ALL.len()],
+}
+
+/// The counters of one plugin.
+#[derive(Default)]
+pub(crate) struct Counters {
+    hooks: [HookCounters; HookPoint::ALL.len()],
     instances: AtomicU64,
+    memory_peak: AtomicU64,
 }
 
 impl Counters {
-    pub(crate) fn call_ended(&self, time: Duration, failure: Option<ErrorKind>) {
-        self.calls.fetch_add(1, Relaxed);
-        self.nanos.fetch_add(u64::try_from(time.as_nanos()).unwrap_or(u64::MAX), Relaxed);
+    /// A call has ended; `guest` is what of its time the guest ran.
+    pub(crate) fn call_ended(&self, hook: HookPoint, time: Duration, guest: Duration, failure: Option<ErrorKind>) {
+        let counters = &self.hooks[hook as usize];
+        let nanos = |time: Duration| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
+        counters.calls.fetch_add(1, Relaxed);
+        counters.nanos.fetch_add(nanos(time), Relaxed);
+        counters.guest_nanos.fetch_add(nanos(guest), Relaxed);
+        let micros = nanos(time) / 1000;
+        if let Some(bucket) = LATENCY_BUCKETS.iter().position(|bound| micros < *bound) {
+            counters.latency[bucket].fetch_add(1, Relaxed);
+        }
         if let Some(kind) = failure {
-            self.errors[kind as usize].fetch_add(1, Relaxed);
+            counters.errors[kind as usize].fetch_add(1, Relaxed);
         }
     }
 
@@ -91,14 +140,28 @@ impl Counters {
         self.instances.fetch_add(1, Relaxed);
     }
 
-    pub(crate) fn read(&self, plugin: Arc<str>, hook: HookPoint) -> HookStats {
+    pub(crate) fn took_memory(&self, bytes: usize) {
+        let bytes = bytes as u64;
+        if bytes > self.memory_peak.load(Relaxed) {
+            self.memory_peak.fetch_max(bytes, Relaxed);
+        }
+    }
+
+    pub(crate) fn plugin(&self) -> PluginStats {
+        PluginStats { instances_made: self.instances.load(Relaxed), memory_peak: self.memory_peak.load(Relaxed) }
+    }
+
+    pub(crate) fn hook(&self, plugin: Arc<str>, hook: HookPoint, resting: bool) -> HookStats {
+        let counters = &self.hooks[hook as usize];
         HookStats {
             plugin,
             hook,
-            calls: self.calls.load(Relaxed),
-            time: Duration::from_nanos(self.nanos.load(Relaxed)),
-            errors: ErrorKind::ALL.map(|kind| (kind, self.errors[kind as usize].load(Relaxed))),
-            instances_made: self.instances.load(Relaxed),
+            calls: counters.calls.load(Relaxed),
+            time: Duration::from_nanos(counters.nanos.load(Relaxed)),
+            guest_time: Duration::from_nanos(counters.guest_nanos.load(Relaxed)),
+            latency: std::array::from_fn(|at| counters.latency[at].load(Relaxed)),
+            errors: ErrorKind::ALL.map(|kind| (kind, counters.errors[kind as usize].load(Relaxed))),
+            resting,
         }
     }
 }

@@ -14,7 +14,7 @@ use std::time::Duration;
 /// Runs the steps and checks the result of each; `None` is not compared.
 async fn check(transaction: &mut Transaction, steps: &[(&[&str], &str)]) {
     let list: Vec<_> = steps.iter().map(|(step, _)| step.to_vec()).collect();
-    let set = PluginSet::new(vec![load(spec("tests/guests/exercise", json!({ "steps": list }))).await]);
+    let set = set_of(vec![load(spec("tests/guests/exercise", json!({ "steps": list }))).await]);
     set.rewrite(transaction).await.unwrap();
     for (index, (step, expected)) in steps.iter().enumerate() {
         assert_eq!(transaction.attributes[&format!("r{index}")], *expected, "{step:?}");
@@ -254,7 +254,7 @@ async fn plugins_see_the_edits_of_those_before_them() {
     let host = host();
     let first = header_rewrite(json!({ "add": [{ "name": "X-A", "value": "{queue-id}" }] }));
     let second = header_rewrite(json!({ "remove": ["X-A"], "add": [{ "name": "X-B", "value": "<{header:X-A}>" }] }));
-    let set = PluginSet::new(vec![host.load(first).await.unwrap(), host.load(second).await.unwrap()]);
+    let set = set_of(vec![host.load(first).await.unwrap(), host.load(second).await.unwrap()]);
     let mut transaction = transaction(&["Subject: hi"]);
     set.rewrite(&mut transaction).await.unwrap();
     assert_eq!(header(&transaction), "Subject: hi\r\nX-B: <00123456789abcdef0>\r\n");

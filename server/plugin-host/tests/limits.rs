@@ -64,7 +64,7 @@ async fn a_component_cannot_take_the_instances_of_others() {
     let dir = tempfile::tempdir().unwrap();
     // As many as this pool has in all for an honest plugin and this one.
     let host = PluginHost::new(&EngineOptions { instances: 2 }).unwrap();
-    let honest = PluginSet::new(vec![host.load(header_rewrite(json!({}))).await.unwrap()]);
+    let honest = set_of(vec![host.load(header_rewrite(json!({}))).await.unwrap()]);
     let many = |count: usize, module: &str, instance: &str| {
         let component = format!("(component (core module $m {module}) {})", instance.repeat(count));
         of_bytes(dir.path(), &wat::parse_str(component).unwrap())
@@ -81,7 +81,7 @@ async fn a_component_cannot_take_the_instances_of_others() {
     }
     // The most that a component may hold leaves the others theirs.
     let most = plugin(dir.path(), &format!("(memory 1) {}", "(table 1 funcref)".repeat(7)), "");
-    let most = PluginSet::new(vec![host.load(most).await.unwrap()]);
+    let most = set_of(vec![host.load(most).await.unwrap()]);
     for set in [&most, &honest] {
         set.rewrite(&mut transaction(&[])).await.unwrap();
     }
@@ -93,9 +93,9 @@ async fn two_memories_are_bounded_together() {
     let mut two = plugin(dir.path(), "(memory $m 1)", "(drop (memory.grow $m (i32.const 10)))");
     // Twelve pages, and a little for the table through which it reaches its imports.
     two.memory = (12 << 16) + 100;
-    PluginSet::new(vec![load(two.clone()).await]).rewrite(&mut transaction(&[])).await.unwrap();
+    set_of(vec![load(two.clone()).await]).rewrite(&mut transaction(&[])).await.unwrap();
     two.memory -= 100;
-    let refusal = PluginSet::new(vec![load(two).await]).rewrite(&mut transaction(&[])).await.unwrap_err();
+    let refusal = set_of(vec![load(two).await]).rewrite(&mut transaction(&[])).await.unwrap_err();
     assert!(refusal.detail.contains("memory: it wanted 7864"), "{}", refusal.detail);
 }
 
@@ -119,11 +119,8 @@ async fn a_huge_argument_is_refused_before_it_is_copied() {
              (call $header (local.get 2) (i32.const 0) (i32.const {length}) (i32.const 512))"
         )
     };
-    PluginSet::new(vec![load(plugin(dir.path(), "", &call(3 << 20))).await])
-        .rewrite(&mut transaction(&[]))
-        .await
-        .unwrap();
-    let set = PluginSet::new(vec![load(plugin(dir.path(), "", &call(5 << 20))).await]);
+    set_of(vec![load(plugin(dir.path(), "", &call(3 << 20))).await]).rewrite(&mut transaction(&[])).await.unwrap();
+    let set = set_of(vec![load(plugin(dir.path(), "", &call(5 << 20))).await]);
     let refusal = set.rewrite(&mut transaction(&[])).await.unwrap_err();
     assert!(refusal.detail.contains("too much data is being copied"), "{}", refusal.detail);
 }

@@ -43,7 +43,7 @@ async fn a_capability_needs_its_grant() {
     );
     let mut granted = clock();
     granted.grants.insert("clock".into(), json!(true));
-    let set = PluginSet::new(vec![load(granted).await]);
+    let set = set_of(vec![load(granted).await]);
     let mut transaction = transaction(&[]);
     set.rewrite(&mut transaction).await.unwrap();
     let header = header(&transaction);
@@ -59,7 +59,7 @@ async fn grants_are_checked() {
         assert_eq!(refused(spec).await, format!("plugin \"header-rewrite\": {expected}"));
     };
     check("clok", json!(true), "there is no grant `clok`: did you mean `clock`?").await;
-    check("network", json!(true), "there is no grant `network`: there is: clock").await;
+    check("network", json!(true), "there is no grant `network`: there is: clock, random").await;
     check("log", json!(true), "there is no grant `log`: it needs no grant").await;
     check("clock", json!("yes"), "the grant `clock` is either true or false").await;
     // One that is not used is only warned about.
@@ -157,7 +157,7 @@ async fn compiled_code_is_kept_and_trusted_only_if_it_is_ours() {
     let files = || std::fs::read_dir(&cache).unwrap().map(|entry| entry.unwrap().path()).collect::<Vec<_>>();
     let works = async |spec: PluginSpec| {
         let mut transaction = transaction(&[]);
-        PluginSet::new(vec![load(spec).await]).rewrite(&mut transaction).await.unwrap();
+        set_of(vec![load(spec).await]).rewrite(&mut transaction).await.unwrap();
         assert_eq!(header(&transaction), "X: y\r\n");
     };
 

@@ -12,6 +12,7 @@ use postern_core::mail::{Envelope, Recipient, ReversePath};
 use postern_core::route::QueueKey;
 use postern_core::time::Timestamp;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 fn now() -> Timestamp {
@@ -33,7 +34,14 @@ fn message() -> NewMessage {
         queues: vec![key()],
         accepted: at,
         deliver_at: at,
-        origin: Origin { session: "s".into(), listener: "feeder".into(), peer_addr: None, user: None },
+        origin: Origin {
+            session: "s".into(),
+            listener: "feeder".into(),
+            peer_addr: None,
+            user: None,
+            attributes: Arc::default(),
+        },
+        starts: Vec::new(),
         facts: Vec::new(),
     }
 }

@@ -321,3 +321,68 @@ async fn names_of_the_operator() {
         assert_eq!(resolver.addresses(name, IpVersion::Any).await, Err(Missing::NoSuchName), "{name}");
     }
 }
+
+#[cfg(feature = "plugins")]
+#[tokio::test]
+async fn records_for_plugins() {
+    use postern_plugin_host::services::{Dns as _, MAX_DNS_RECORDS};
+    let (good, bad) = (
+        dnsmasq(&[
+            "--mx-host=two.test,first.test,10",
+            "--mx-host=two.test,second.test,20",
+            "--host-record=first.test,8.8.8.1,2600::1",
+            "--cname=alias.test,first.test",
+            "--txt-record=s1._domainkey.test,v=DKIM1; p=,abc",
+            "--dns-rr=null.test,15,000000",
+            "--dns-rr=zone.test,2,026e7304746573740000",
+            "--ptr-record=1.2.0.192.in-addr.arpa,Host.Test",
+            "--local=/test/",
+            "--local=/arpa/",
+        ]),
+        evil(),
+    );
+    let check = async |resolver: &Hickory, name: &str, kind: &str, expected: Result<&str, &str>| {
+        let answer = resolver.lookup(name, kind.parse().unwrap()).await;
+        let said = answer.map(|mut records| {
+            records.sort_unstable();
+            records.join(" | ")
+        });
+        assert_eq!(said.as_deref().map_err(|error| error.word), expected, "{name} {kind}: {said:?}");
+    };
+    let resolver = good.resolver();
+    for (name, kind, expected) in [
+        ("TWO.test.", "MX", Ok("10 first.test | 20 second.test")),
+        ("first.test", "A", Ok("8.8.8.1")),
+        ("first.test", "AAAA", Ok("2600::1")),
+        ("alias.test", "A", Ok("8.8.8.1")),
+        ("alias.test", "CNAME", Ok("first.test")),
+        ("first.test", "CNAME", Ok("")),
+        ("s1._domainkey.test", "TXT", Ok("v=DKIM1; p=abc")),
+        ("null.test", "MX", Ok("0 .")),
+        ("192.0.2.1", "PTR", Ok("host.test")),
+        ("192.0.2.2", "PTR", Ok("")),
+        ("nx.test", "TXT", Ok("")),
+        ("localhost", "A", Ok("127.0.0.1")),
+        ("x.localhost", "MX", Ok("")),
+        ("x.onion", "A", Ok("")),
+        ("a..b", "A", Err("bad-name")),
+        ("not.ours.example", "A", Err("unavailable")),
+    ] {
+        check(&resolver, name, kind, expected).await;
+        check(&resolver, name, kind, expected).await;
+    }
+    let resolver = bad.resolver();
+    for (label, kind, expected) in [
+        ("servfail", "TXT", Err("unavailable")),
+        ("loop1", "MX", Err("unavailable")),
+        ("silent", "A", Err("timeout")),
+        ("nxdomain", "A", Ok("")),
+        ("chain", "MX", Ok("10 h1.evil.test")),
+        ("cached", "MX", Ok("1 h1.evil.test")),
+    ] {
+        check(&resolver, &format!("{label}.evil.test"), kind, expected).await;
+        check(&resolver, &format!("{label}.evil.test"), kind, expected).await;
+    }
+    let many = resolver.lookup("manyaddresses.evil.test", "A".parse().unwrap()).await.unwrap();
+    assert_eq!(many.len(), MAX_DNS_RECORDS);
+}

@@ -2,123 +2,150 @@
 //!
 //! The server knows plugins only as [`Hooks`]; [`NoHooks`] is the server without any.
 
-use crate::mail::{Envelope, QueueId, Reply};
-use crate::message::{ContentSource, HeaderBlock};
+mod delivery;
+mod live;
+mod routing;
+mod scratch;
+mod session;
+mod transaction;
+
+pub use delivery::{Decision, Delivery, Failed, FailureAction, Failures};
+pub use live::LiveHooks;
+pub use routing::{Places, Routed, Routing};
+pub use scratch::{MemoryScratch, Scratch, ScratchWriter};
+pub use session::{Attributes, MAX_ATTRIBUTE, MAX_ATTRIBUTES, Protocol, Session};
+pub use transaction::{Change, Disposition, Refusal, Transaction};
+
+use crate::mail::Recipient;
 use futures_util::future::BoxFuture;
-use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::future::ready;
 use std::sync::Arc;
-use std::time::Duration;
 
 /// Where plugins may act. A plugin subscribes by exporting the interface of the same name.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum HookPoint {
-    /// A sealed message, before it is queued.
+    /// A client has connected.
+    Connect,
+    /// A client authenticates.
+    Auth,
+    /// MAIL FROM.
+    Mail,
+    /// RCPT TO.
+    Rcpt,
+    /// A sealed message: is it wanted?
+    Spam,
+    /// A sealed message: edits.
     Rewrite,
+    /// A sealed message: edits of its parts.
+    RewritePart,
+    /// Where each recipient goes.
+    Route,
+    /// DKIM keys before an attempt.
+    Sign,
+    /// An attempt is about to begin.
+    DeliveryBefore,
+    /// An attempt failed for recipients.
+    Bounce,
+    /// Something has happened to messages.
+    Event,
+    /// An HTTP request.
+    Http,
 }
 
 impl HookPoint {
     /// Every hook point, in the order in which a message meets them.
-    pub const ALL: [Self; 1] = [Self::Rewrite];
+    pub const ALL: [Self; 13] = [
+        Self::Connect,
+        Self::Auth,
+        Self::Mail,
+        Self::Rcpt,
+        Self::Spam,
+        Self::Rewrite,
+        Self::RewritePart,
+        Self::Route,
+        Self::Sign,
+        Self::DeliveryBefore,
+        Self::Bounce,
+        Self::Event,
+        Self::Http,
+    ];
 
     /// The name of the WIT interface.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
+            Self::Connect => "connect",
+            Self::Auth => "auth",
+            Self::Mail => "mail",
+            Self::Rcpt => "rcpt",
+            Self::Spam => "spam",
             Self::Rewrite => "rewrite",
+            Self::RewritePart => "rewrite-part",
+            Self::Route => "route",
+            Self::Sign => "sign",
+            Self::DeliveryBefore => "delivery-before",
+            Self::Bounce => "bounce",
+            Self::Event => "event",
+            Self::Http => "http",
         }
     }
-}
 
-/// How a session spoke when it handed a message in: the `with` clause of Received (RFC 5321 section 4.4).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Protocol {
-    /// HELO.
-    Smtp,
-    /// EHLO.
-    Esmtp,
-}
-
-impl Protocol {
-    /// As in Received and the log: `SMTP`, `ESMTP`.
+    /// The hook point of this name.
     #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Smtp => "SMTP",
-            Self::Esmtp => "ESMTP",
-        }
+    pub fn by_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|point| point.name() == name)
+    }
+
+    /// Does this version of the server call it? The others are frozen, so that plugins can be written for them.
+    #[must_use]
+    pub fn is_called(self) -> bool {
+        matches!(self, Self::Connect | Self::Mail | Self::Rcpt | Self::Spam | Self::Rewrite | Self::Route)
     }
 }
 
-/// The session in which a message came in.
-#[derive(Clone, Debug)]
-pub struct Session {
-    /// Printed in each log line of the session.
-    pub id: Arc<str>,
-    /// Name of the listener, as in `[listener.NAME]`.
-    pub listener: Arc<str>,
-    /// The client's end of the connection.
-    pub peer_addr: SocketAddr,
-    /// What the client called itself in EHLO or HELO.
-    pub helo: Arc<str>,
-    /// EHLO or HELO.
-    pub protocol: Protocol,
-    /// The authenticated user.
-    pub user: Option<Arc<str>>,
-}
+type Asked<'a, T> = BoxFuture<'a, Result<T, Refusal>>;
 
-/// A message on its way into the queue: what hooks see and may change.
-///
-/// A clone is cheap (its large parts are shared); the plugin host runs each plugin on a clone and keeps it only if the
-/// call succeeds, so that a failed plugin leaves no edits.
-#[derive(Clone)]
-pub struct Transaction {
-    /// The session it came in by.
-    pub session: Arc<Session>,
-    /// The id it will be queued under.
-    pub queue_id: QueueId,
-    /// Reverse-path and recipients.
-    pub envelope: Envelope,
-    /// The header block, ready for edits.
-    pub header: HeaderBlock,
-    /// The sealed content after the header block: empty line and body, as received.
-    pub body: Arc<dyn ContentSource>,
-    /// The zone a plugin chose; it overrides every rule of the config.
-    pub zone: Option<Arc<str>>,
-    /// Hold the first attempt back this long.
-    pub delay: Option<Duration>,
-    /// Notes from plugin to plugin and into the log.
-    pub attributes: BTreeMap<String, String>,
-    /// What plugins changed, in order.
-    pub changes: Vec<Change>,
-}
-
-/// One change of a message, with its author.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Change {
-    /// Plugin name and version, `header-rewrite@0.1.0`.
-    pub author: Arc<str>,
-    /// What it did, one line without control characters: `add X-Tag`.
-    pub what: String,
-}
-
-/// A hook, or a failed plugin's `on_error`, refuses the message.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Refusal {
-    /// What the client is told.
-    pub reply: Reply,
-    /// Who refused and why, for the log.
-    pub detail: String,
-}
-
-/// The hooks of one generation of the config. Cheap to ask, safe to call from any task.
+/// The hooks of one generation of the config. Cheap to ask, safe to call from any task. A caller that does not ask
+/// [`Hooks::wants`] first wastes only work.
 pub trait Hooks: Send + Sync + 'static {
     /// Does any plugin subscribe to `point`? If not, the server skips the work of preparing the call.
     fn wants(&self, point: HookPoint) -> bool;
 
-    /// Runs the plugins of [`HookPoint::Rewrite`] in the order of the config. On `Ok` the edits of every plugin that
-    /// succeeded are in `transaction`.
-    fn rewrite<'a>(&'a self, transaction: &'a mut Transaction) -> BoxFuture<'a, Result<(), Refusal>>;
+    /// [`HookPoint::Connect`]: plugins may leave attributes in the session.
+    fn connect<'a>(&'a self, session: &'a mut Session) -> Asked<'a, ()>;
+
+    /// [`HookPoint::Mail`]: the transaction has a reverse-path and no recipients.
+    fn mail<'a>(&'a self, transaction: &'a mut Transaction) -> Asked<'a, ()>;
+
+    /// [`HookPoint::Rcpt`]: `recipient` is not in the envelope yet.
+    fn rcpt<'a>(&'a self, transaction: &'a mut Transaction, recipient: &'a mut Recipient) -> Asked<'a, ()>;
+
+    /// [`HookPoint::Spam`].
+    fn spam<'a>(&'a self, transaction: &'a mut Transaction) -> Asked<'a, Disposition>;
+
+    /// [`HookPoint::Rewrite`]. On `Ok` the edits of every plugin that succeeded are in `transaction`.
+    fn rewrite<'a>(&'a self, transaction: &'a mut Transaction) -> Asked<'a, ()>;
+
+    /// [`HookPoint::RewritePart`].
+    fn rewrite_part<'a>(&'a self, transaction: &'a mut Transaction) -> Asked<'a, ()>;
+
+    /// [`HookPoint::Route`].
+    fn route<'a>(&'a self, transaction: &'a mut Transaction, routing: &'a mut Routing) -> Asked<'a, ()>;
+
+    /// [`HookPoint::DeliveryBefore`].
+    fn delivery_before<'a>(&'a self, delivery: &'a mut Delivery) -> BoxFuture<'a, Decision>;
+
+    /// [`HookPoint::Bounce`].
+    fn bounce<'a>(&'a self, failures: &'a mut Failures) -> BoxFuture<'a, ()>;
+
+    /// The plugins that subscribe to [`HookPoint::Event`], by name: each gets every event by itself.
+    fn event_consumers(&self) -> Arc<[Arc<str>]>;
+
+    /// [`HookPoint::Event`]: hands a batch to one of them.
+    ///
+    /// # Errors
+    /// It did not take the batch; the text is for the log.
+    fn events<'a>(&'a self, consumer: &'a str, batch: Vec<String>) -> BoxFuture<'a, Result<(), String>>;
 }
 
 /// A server without plugins.
@@ -130,7 +157,47 @@ impl Hooks for NoHooks {
         false
     }
 
-    fn rewrite<'a>(&'a self, _transaction: &'a mut Transaction) -> BoxFuture<'a, Result<(), Refusal>> {
-        Box::pin(std::future::ready(Ok(())))
+    fn connect<'a>(&'a self, _session: &'a mut Session) -> Asked<'a, ()> {
+        Box::pin(ready(Ok(())))
+    }
+
+    fn mail<'a>(&'a self, _transaction: &'a mut Transaction) -> Asked<'a, ()> {
+        Box::pin(ready(Ok(())))
+    }
+
+    fn rcpt<'a>(&'a self, _transaction: &'a mut Transaction, _recipient: &'a mut Recipient) -> Asked<'a, ()> {
+        Box::pin(ready(Ok(())))
+    }
+
+    fn spam<'a>(&'a self, _transaction: &'a mut Transaction) -> Asked<'a, Disposition> {
+        Box::pin(ready(Ok(Disposition::Accept)))
+    }
+
+    fn rewrite<'a>(&'a self, _transaction: &'a mut Transaction) -> Asked<'a, ()> {
+        Box::pin(ready(Ok(())))
+    }
+
+    fn rewrite_part<'a>(&'a self, _transaction: &'a mut Transaction) -> Asked<'a, ()> {
+        Box::pin(ready(Ok(())))
+    }
+
+    fn route<'a>(&'a self, _transaction: &'a mut Transaction, _routing: &'a mut Routing) -> Asked<'a, ()> {
+        Box::pin(ready(Ok(())))
+    }
+
+    fn delivery_before<'a>(&'a self, _delivery: &'a mut Delivery) -> BoxFuture<'a, Decision> {
+        Box::pin(ready(Decision::Go))
+    }
+
+    fn bounce<'a>(&'a self, _failures: &'a mut Failures) -> BoxFuture<'a, ()> {
+        Box::pin(ready(()))
+    }
+
+    fn event_consumers(&self) -> Arc<[Arc<str>]> {
+        Arc::new([])
+    }
+
+    fn events<'a>(&'a self, _consumer: &'a str, _batch: Vec<String>) -> BoxFuture<'a, Result<(), String>> {
+        Box::pin(ready(Ok(())))
     }
 }

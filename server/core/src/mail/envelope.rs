@@ -2,6 +2,7 @@
 
 use super::{Address, EnvelopeId, Notify, OriginalRecipient, Ret};
 use std::fmt;
+use std::sync::Arc;
 
 /// Where failures are reported to: MAIL FROM's path.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -44,13 +45,15 @@ pub struct Recipient {
     pub notify: Option<Notify>,
     /// ORCPT parameter (RFC 3461 section 4.2).
     pub orcpt: Option<OriginalRecipient>,
+    /// The pool of source addresses that a plugin chose, instead of the zone's.
+    pub pool: Option<Arc<str>>,
 }
 
 impl Recipient {
     /// A recipient without ESMTP parameters.
     #[must_use]
     pub fn new(address: Address) -> Self {
-        Self { address, notify: None, orcpt: None }
+        Self { address, notify: None, orcpt: None, pool: None }
     }
 
     /// About how many octets of text it holds.

@@ -17,6 +17,20 @@ pub enum Scope {
     Local,
 }
 
+impl Scope {
+    /// As plugins read it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Recipient => "recipient",
+            Self::Message => "message",
+            Self::Session => "session",
+            Self::NextHop => "next-hop",
+            Self::Local => "local",
+        }
+    }
+}
+
 /// Why a recipient was deferred or bounced.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Reason {

@@ -5,6 +5,7 @@ mod answer;
 mod choose;
 mod host;
 mod mx;
+mod next_hop;
 mod own;
 mod target;
 
@@ -13,6 +14,7 @@ pub use answer::{Answer, Missing, Mx};
 pub use choose::{Policy, choose};
 pub use host::{Host, NoRoute, Unroutable};
 pub use mx::{Candidate, Candidates, MAX_HOSTS, candidates};
+pub use next_hop::NextHop;
 pub use own::OwnIdentity;
 pub use target::Target;
 
@@ -21,7 +23,8 @@ use std::sync::Arc;
 
 /// The queue a recipient waits in: all that wait for one destination under one zone's policy.
 ///
-/// `destination` is the smart host (`host:port`), the route's next hop, or the recipient's domain in lower case.
+/// `destination` is the smart host (`host:port`), a next hop that a plugin chose (`via:host:port`, see [`NextHop`]), or
+/// the recipient's domain in lower case.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct QueueKey {
     /// Name of the zone, as in `[zone.NAME]`.

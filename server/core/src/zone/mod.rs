@@ -14,6 +14,9 @@ use std::time::Duration;
 use crate::mail::Address;
 use crate::schedule::RetrySchedule;
 
+/// Name of the zone that takes what no rule gives to another.
+pub const DEFAULT_ZONE: &str = "default";
+
 /// Where all mail of a zone is handed to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SmartHost {

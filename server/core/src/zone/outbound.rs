@@ -3,8 +3,8 @@
 use std::fmt;
 use std::net::IpAddr;
 
-/// TLS of outbound connections.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+/// TLS of outbound connections, the weakest first.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum TlsMode {
     /// Never.
     Off,
@@ -16,6 +16,28 @@ pub enum TlsMode {
     Require,
     /// STARTTLS with a certificate that is valid for the host's name; never in clear.
     Verify,
+}
+
+impl TlsMode {
+    /// Every mode.
+    pub const ALL: [Self; 4] = [Self::Off, Self::Opportunistic, Self::Require, Self::Verify];
+
+    /// As in the config.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Off => "off",
+            Self::Opportunistic => "opportunistic",
+            Self::Require => "require",
+            Self::Verify => "verify",
+        }
+    }
+
+    /// The mode of this name.
+    #[must_use]
+    pub fn by_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|mode| mode.name() == name)
+    }
 }
 
 /// Which addresses of a host are used, and in which order.

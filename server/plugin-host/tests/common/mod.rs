@@ -2,15 +2,15 @@
 #![allow(dead_code, unused_imports, missing_docs, unreachable_pub)]
 
 use bytes::Bytes;
-use postern_core::hook::{Hooks as _, Protocol, Refusal, Session, Transaction};
+use postern_core::hook::{Attributes, Hooks as _, MemoryScratch, Protocol, Refusal, Session, Transaction};
 use postern_core::mail::{Address, Envelope, QueueId, Recipient, ReversePath};
 use postern_core::message::{HeaderBlock, MemorySource};
 pub use postern_plugin_host::{
-    EngineOptions, ErrorKind, LoadError, OnError, Plugin, PluginHost, PluginSet, PluginSpec,
+    BreakerSpec, EngineOptions, ErrorKind, HookStats, LoadError, OnError, Plugin, PluginHost, PluginSet, PluginSpec,
+    SetOptions, When,
 };
 use serde_json::Value;
 pub use serde_json::json;
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -34,6 +34,8 @@ pub fn spec(dir: &str, config: Value) -> PluginSpec {
     spec.config = config;
     spec.deadline = Duration::from_secs(30);
     spec.cpu = Duration::from_secs(5);
+    // Tests call what fails as often as they like.
+    spec.breaker.failures = 0;
     // The variable is there for tests; examples use this too.
     let tmp = option_env!("CARGO_TARGET_TMPDIR").unwrap_or(concat!(env!("CARGO_MANIFEST_DIR"), "/../../target/tmp"));
     let cache = Path::new(tmp).join("plugin-code");
@@ -47,6 +49,21 @@ pub fn header_rewrite(config: Value) -> PluginSpec {
 
 pub fn hostile(what: &str) -> PluginSpec {
     spec("tests/guests/hostile", json!({ "do": what }))
+}
+
+/// Plugins in this order.
+pub fn set_of(plugins: Vec<Plugin>) -> PluginSet {
+    PluginSet::new(plugins.into_iter().map(Arc::new).collect(), SetOptions::default())
+}
+
+/// The counters of all hooks of all plugins, in order.
+pub fn stats(set: &PluginSet) -> Vec<HookStats> {
+    set.plugins().iter().flat_map(|plugin| plugin.hook_stats()).collect()
+}
+
+/// How many instances the first plugin has made.
+pub fn made(set: &PluginSet) -> u64 {
+    set.plugins()[0].stats().instances_made
 }
 
 pub async fn load(spec: PluginSpec) -> Plugin {
@@ -69,23 +86,20 @@ pub fn transaction(fields: &[&str]) -> Transaction {
     let block: String = fields.iter().map(|field| format!("{field}\r\n")).collect();
     let mut envelope = Envelope::new(ReversePath::Path(address("sender@example.com")));
     envelope.recipients.push(Recipient::new(address("recipient@example.net")));
+    let session = Session {
+        id: "s1".into(),
+        listener: "feeder".into(),
+        peer_addr: "192.0.2.1:49152".parse().expect("an address"),
+        helo: "client.example".into(),
+        protocol: Protocol::Esmtp,
+        user: Some("app1".into()),
+        attributes: Attributes::new(),
+    };
     Transaction {
-        session: Arc::new(Session {
-            id: "s1".into(),
-            listener: "feeder".into(),
-            peer_addr: "192.0.2.1:49152".parse().expect("an address"),
-            helo: "client.example".into(),
-            protocol: Protocol::Esmtp,
-            user: Some("app1".into()),
-        }),
-        queue_id: QueueId(0x1234_5678_9abc_def0),
-        envelope,
+        queue_id: Some(QueueId(0x1234_5678_9abc_def0)),
         header: HeaderBlock::parse(&Bytes::from(block)),
         body: Arc::new(MemorySource(Bytes::from_static(b"\r\nHello.\r\n"))),
-        zone: None,
-        delay: None,
-        attributes: BTreeMap::new(),
-        changes: Vec::new(),
+        ..Transaction::new(Arc::new(session), envelope, Arc::new(MemoryScratch(1 << 20)))
     }
 }
 

@@ -14,11 +14,9 @@ use crate::deliver::TlsSection;
 use crate::http::HttpSection;
 use crate::observe::LogSection;
 use crate::receive::{Listener, ListenerSection};
-use crate::relay::{
-    DEFAULT_ZONE, DomainLimits, DomainSection, DsnSection, PluginSection, PoolSection, QueueSection, ZoneSection,
-};
+use crate::relay::{DomainLimits, DomainSection, DsnSection, PluginSection, PoolSection, QueueSection, ZoneSection};
 use crate::resolve::{Dns, DnsSection};
-use postern_core::zone::Zone;
+use postern_core::zone::{DEFAULT_ZONE, Pool, Zone};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -126,6 +124,8 @@ pub struct Config {
     pub hostname: String,
     /// Listeners that are enabled.
     pub listeners: Vec<Listener>,
+    /// The pools.
+    pub pools: Vec<Arc<Pool>>,
     /// Zones that are enabled.
     pub zones: Vec<Zone>,
     /// Limits of single recipient domains.
@@ -192,7 +192,7 @@ impl Config {
                 return Err(ConfigError::Value(format!("[[plugin]]: two are named `{}`", plugin.name)));
             }
         }
-        Ok(Self { hostname: written.hostname.clone(), listeners, zones, domains, dns, written })
+        Ok(Self { hostname: written.hostname.clone(), listeners, pools, zones, domains, dns, written })
     }
 
     /// The folder of everything durable.

@@ -13,6 +13,7 @@ use postern_core::message::MemorySource;
 use postern_core::smtp::client::{Loss, Terms};
 use postern_core::time::Timestamp;
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader, DuplexStream};
 use tokio::net::{TcpListener, TcpStream};
@@ -44,7 +45,8 @@ fn message(recipients: usize, len: usize) -> StoredMessage {
     let mut envelope = Envelope::new(ReversePath::Path("a@b.example".parse().unwrap()));
     let address = |n| Recipient::new(Address::parse(&format!("r{n}@c.example")).unwrap());
     envelope.recipients = (1..=recipients).map(address).collect();
-    let origin = Origin { session: "s".into(), listener: "l".into(), peer_addr: None, user: None };
+    let origin =
+        Origin { session: "s".into(), listener: "l".into(), peer_addr: None, user: None, attributes: Arc::default() };
     let (accepted, deliver_at) = (Timestamp(1), Timestamp(1));
     StoredMessage {
         id: QueueId(1),

@@ -4,24 +4,23 @@
 //! messages of clients.
 
 mod held;
+mod prepared;
 mod queued;
 mod session_id;
 
 pub use queued::Queued;
 
-use crate::observe::delivery_log;
-use crate::spool::{Draft, Health, NewMessage, Origin, SealedDraft, Spool, SpoolError};
+use crate::spool::{Draft, Health, Spool, SpoolError};
 use bytes::Bytes;
 use held::{Budget, Held};
-use postern_core::hook::{HookPoint, Hooks, Refusal, Session, Transaction};
-use postern_core::mail::{EnhancedCode, Envelope, QueueId, Recipient, Reply, ReversePath};
-use postern_core::message::{CompleteError, Completed, Completion, HeaderBlock, HeaderSplitter, Received};
+use postern_core::hook::{HookPoint, Hooks, MemoryScratch, Places, Refusal, Session, Transaction};
+use postern_core::mail::{Address, EnhancedCode, Envelope, QueueId, Recipient, Reply, ReversePath};
+use postern_core::message::{HeaderBlock, HeaderSplitter};
 use postern_core::route::QueueKey;
 use postern_core::smtp::command::Mail;
 use postern_core::time::Timestamp;
-use std::collections::BTreeMap;
+use prepared::Prepared;
 use std::sync::Arc;
-use std::time::Duration;
 
 /// Largest header block taken, in octets (Postfix: 102,400).
 const MAX_HEADER: usize = 256 << 10;
@@ -29,8 +28,8 @@ const MAX_HEADER: usize = 256 << 10;
 const MAX_HELD: usize = 32 << 20;
 /// What a recipient costs in memory besides its address.
 const RECIPIENT_COST: usize = 64;
-/// A message may be delayed this long at most.
-const MAX_DELAY: Duration = Duration::from_secs(366 * 86_400);
+/// Octets of body that plugins may write for one message.
+const MAX_SCRATCH: usize = 1 << 20;
 
 /// Where recipients go: the queue of each, by zone.
 pub trait Router: Send + Sync + 'static {
@@ -42,6 +41,22 @@ pub trait Router: Send + Sync + 'static {
 
     /// Is there such a zone?
     fn has_zone(&self, zone: &str) -> bool;
+
+    /// Is there such a pool?
+    fn has_pool(&self, pool: &str) -> bool;
+}
+
+/// What the hook `route` may choose from.
+struct Choices(Arc<dyn Router>);
+
+impl Places for Choices {
+    fn queue(&self, recipient: &Address, zone: &str) -> Option<QueueKey> {
+        self.0.route(&Recipient::new(recipient.clone()), Some(zone))
+    }
+
+    fn has_pool(&self, name: &str) -> bool {
+        self.0.has_pool(name)
+    }
 }
 
 /// What a listener lets its clients' headers do.
@@ -91,23 +106,36 @@ impl<S: Spool> Intake<S> {
         self.sessions.next()
     }
 
+    /// A client has connected: plugins may refuse it, or leave attributes in the session.
+    ///
+    /// # Errors
+    /// What it is told instead of a greeting: 421 or 5yz.
+    pub async fn connect(&self, session: &mut Session) -> Result<(), Refusal> {
+        if self.hooks.wants(HookPoint::Connect) { self.hooks.connect(session).await } else { Ok(()) }
+    }
+
     /// Starts a transaction.
     ///
     /// # Errors
-    /// The reply to MAIL: the store takes no mail now.
-    pub fn begin(&self, session: &Session, policy: Policy, mail: Mail) -> Result<Incoming<S>, Reply> {
+    /// The reply to MAIL: the store takes no mail now, or a plugin refuses it.
+    pub async fn begin(&self, session: &Session, policy: Policy, mail: Mail) -> Result<Incoming<S>, Refusal> {
+        let of_server = |reply| Refusal { reply, detail: String::new() };
         match self.spool.health() {
             Health::Ok => {}
-            Health::Full(_) => return Err(no_room()),
-            Health::Poisoned(_) => return Err(local_error()),
+            Health::Full(_) => return Err(of_server(no_room())),
+            Health::Poisoned(_) => return Err(of_server(local_error())),
         }
         let mut envelope = Envelope::new(mail.reverse_path);
         (envelope.body, envelope.smtputf8) = (mail.body, mail.smtputf8);
         (envelope.ret, envelope.envid) = (mail.ret, mail.envid);
+        let scratch = Arc::new(MemoryScratch(MAX_SCRATCH));
+        let mut transaction = Transaction::new(Arc::new(session.clone()), envelope, scratch);
+        if self.hooks.wants(HookPoint::Mail) {
+            self.hooks.mail(&mut transaction).await?;
+        }
         Ok(Incoming {
-            session: Arc::new(session.clone()),
             policy,
-            envelope,
+            transaction,
             declared: mail.size,
             draft: None,
             splitter: Some(HeaderSplitter::new(MAX_HEADER)),
@@ -120,9 +148,8 @@ impl<S: Spool> Intake<S> {
 
 /// One message on its way in. Dropping it leaves nothing behind.
 pub struct Incoming<S: Spool> {
-    session: Arc<Session>,
     policy: Policy,
-    envelope: Envelope,
+    transaction: Transaction,
     declared: Option<u64>,
     draft: Option<S::Draft>,
     splitter: Option<HeaderSplitter>,
@@ -132,14 +159,20 @@ pub struct Incoming<S: Spool> {
 }
 
 impl<S: Spool> Incoming<S> {
-    /// One more recipient; false if there is no room for it.
-    #[must_use]
-    pub fn add(&mut self, recipient: Recipient) -> bool {
-        let room = self.held.grow(recipient.octets() + RECIPIENT_COST);
-        if room {
-            self.envelope.recipients.push(recipient);
+    /// One more recipient.
+    ///
+    /// # Errors
+    /// The reply to RCPT: there is no room for it, or a plugin refuses it.
+    pub async fn add(&mut self, intake: &Intake<S>, mut recipient: Recipient) -> Result<(), Refusal> {
+        if intake.hooks.wants(HookPoint::Rcpt) {
+            intake.hooks.rcpt(&mut self.transaction, &mut recipient).await?;
         }
-        room
+        if !self.held.grow(recipient.octets() + RECIPIENT_COST) {
+            let detail = "too much is held in memory for messages on their way in".into();
+            return Err(Refusal { reply: no_room(), detail });
+        }
+        self.transaction.envelope.recipients.push(recipient);
+        Ok(())
     }
 
     /// Content is about to come.
@@ -210,114 +243,9 @@ impl<S: Spool> Incoming<S> {
             return Err(Refusal { reply: local_error(), detail: "content came before its draft".into() });
         };
         let sealed = draft.seal().await.map_err(|error| spool_refusal(&error))?;
-        let accepted = (intake.clock)();
-        let (message, sealed) = self.prepare(intake, sealed, accepted).await?;
-        let queued = Queued::new(sealed.id(), &message, sealed.body().len());
-        intake.spool.commit(sealed, message).await.map_err(|error| spool_refusal(&error))?;
-        queued.log(None);
-        Ok(queued.id)
+        let prepared = Prepared { policy: self.policy, transaction: self.transaction, header: self.header, sealed };
+        prepared.queue(intake).await
     }
-
-    /// Completion of the header, hooks, Received, routes.
-    async fn prepare(
-        self,
-        intake: &Intake<S>,
-        sealed: S::Sealed,
-        accepted: Timestamp,
-    ) -> Result<(NewMessage, S::Sealed), Refusal> {
-        let id = sealed.id();
-        let (mut envelope, mut header, session) = (self.envelope, self.header, self.session);
-        let mut block = HeaderBlock::parse(&header);
-        let completed = complete(intake, self.policy, id, accepted, &mut block, &envelope)?;
-        let wished = completed.zone.filter(|zone| intake.router.has_zone(zone)).map(Arc::from);
-        let (mut zone, mut delay) = (wished, Duration::ZERO);
-        if intake.hooks.wants(HookPoint::Rewrite) {
-            let mut transaction = Transaction {
-                session: Arc::clone(&session),
-                queue_id: id,
-                envelope,
-                header: block,
-                body: sealed.body(),
-                zone,
-                delay: None,
-                attributes: BTreeMap::new(),
-                changes: Vec::new(),
-            };
-            intake.hooks.rewrite(&mut transaction).await?;
-            for changes in transaction.changes.chunk_by(|a, b| a.author == b.author) {
-                delivery_log::changed(id, &session.id, changes);
-            }
-            block = transaction.header;
-            (envelope, zone) = (transaction.envelope, transaction.zone);
-            delay = transaction.delay.unwrap_or_default().min(MAX_DELAY);
-        }
-        if block.is_edited() {
-            header = block.to_bytes();
-        }
-        let claimed = || intake.router.zone_of(&block, &envelope.reverse_path, self.policy.trust_headers);
-        let zone = zone.or_else(claimed);
-        let queues = routes(intake, &envelope, zone.as_deref())?;
-        let origin = Origin {
-            session: Arc::clone(&session.id),
-            listener: Arc::clone(&session.listener),
-            peer_addr: Some(session.peer_addr),
-            user: session.user.clone(),
-        };
-        let header = with_received(intake, &session, &envelope, id, accepted, &header);
-        let deliver_at = completed.deliver_at.unwrap_or(accepted).max(accepted.after(delay));
-        Ok((NewMessage { envelope, header, queues, accepted, deliver_at, origin, facts: Vec::new() }, sealed))
-    }
-}
-
-fn complete<S: Spool>(
-    intake: &Intake<S>,
-    policy: Policy,
-    queue_id: QueueId,
-    now: Timestamp,
-    block: &mut HeaderBlock,
-    envelope: &Envelope,
-) -> Result<Completed, Refusal> {
-    let Policy { trust_headers, future_date, max_hops } = policy;
-    let completion = Completion { hostname: &intake.hostname, queue_id, now, trust_headers, future_date, max_hops };
-    completion.apply(block, envelope).map_err(|error| {
-        let reply = match error {
-            CompleteError::Loop(_) => Reply::new(554, EnhancedCode(5, 4, 6), "Too many hops: the message is in a loop"),
-            CompleteError::Header(_) => header_too_large().reply,
-        };
-        Refusal { reply, detail: error.to_string() }
-    })
-}
-
-fn routes<S: Spool>(intake: &Intake<S>, envelope: &Envelope, zone: Option<&str>) -> Result<Vec<QueueKey>, Refusal> {
-    if envelope.recipients.is_empty() {
-        let reply = Reply::new(550, EnhancedCode(5, 1, 0), "The message has no recipients left");
-        return Err(Refusal { reply, detail: "plugins removed every recipient".into() });
-    }
-    let route = |recipient| intake.router.route(recipient, zone);
-    envelope.recipients.iter().map(route).collect::<Option<Vec<_>>>().ok_or_else(|| Refusal {
-        reply: local_error(),
-        detail: format!("there is no zone `{}`, which a plugin chose", zone.unwrap_or("default")),
-    })
-}
-
-/// The header block with the server's Received on top.
-fn with_received<S: Spool>(
-    intake: &Intake<S>,
-    session: &Session,
-    envelope: &Envelope,
-    queue_id: QueueId,
-    at: Timestamp,
-    header: &[u8],
-) -> Bytes {
-    let only_recipient = match &envelope.recipients[..] {
-        [one] => Some(&one.address),
-        _ => None,
-    };
-    let mut block = Vec::with_capacity(header.len() + 384);
-    let smtputf8 = envelope.smtputf8;
-    Received { session, hostname: &intake.hostname, queue_id, only_recipient, smtputf8, at }.write_to(&mut block);
-    block.extend_from_slice(header);
-    block.into()
 }
 
 /// 452: too much is in flight now.

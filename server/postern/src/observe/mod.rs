@@ -1,6 +1,7 @@
-//! What the server tells about itself: the log, and in it the delivery log.
+//! What the server tells about itself: the log, and in it the delivery log; and figures.
 
 pub mod delivery_log;
+pub mod metrics;
 
 use serde::{Deserialize, Serialize};
 use std::io::{BufWriter, Write};

@@ -1,11 +1,11 @@
 //! One SMTP session over TCP: moves bytes between the socket and the state machine, and events to intake.
 
 use super::Listener;
-use crate::intake::{Incoming, Intake, Policy, no_room};
+use crate::intake::{Incoming, Intake, Policy};
 use crate::observe::delivery_log;
 use crate::spool::Spool;
 use bytes::BytesMut;
-use postern_core::hook::{Protocol, Refusal, Session};
+use postern_core::hook::{Attributes, Protocol, Refusal, Session};
 use postern_core::mail::{EnhancedCode, Reply};
 use postern_core::smtp::server::{COMMAND_TIMEOUT, Event, Server};
 use std::net::SocketAddr;
@@ -69,9 +69,16 @@ pub async fn run<S: Spool>(
         helo: Arc::from(""),
         protocol: Protocol::Smtp,
         user: None,
+        attributes: Attributes::new(),
     };
     debug!(session = %session.id, %peer, listener = %listener.name, "connected");
-    let server = Server::new(intake.hostname(), listener.limits.clone());
+    let mut session = session;
+    let mut server = Server::new(intake.hostname(), listener.limits.clone());
+    if let Err(Refusal { reply, detail }) = intake.connect(&mut session).await {
+        delivery_log::noqueue(&session.id, session.peer_addr, "CONNECT", &reply, &detail);
+        drop(server.take_output());
+        server.close(&reply);
+    }
     let (input, content) = (BytesMut::new(), (Instant::now(), 0));
     Driver { stream, server, input, intake, policy: listener.policy, session, incoming: None, stop, content }
         .run()
@@ -101,19 +108,21 @@ impl<S: Spool> Driver<'_, S> {
                     self.incoming = None;
                     (self.session.protocol, self.session.helo) = (protocol, name.into());
                 }
-                Event::Mail(mail) => match self.intake.begin(&self.session, self.policy, mail) {
+                Event::Mail(mail) => match self.intake.begin(&self.session, self.policy, mail).await {
                     Ok(incoming) => {
                         self.incoming = Some(incoming);
                         self.server.answer(&Reply::new(250, EnhancedCode(2, 1, 0), "Sender OK"));
                     }
-                    Err(reply) => self.refuse("MAIL", &reply, ""),
+                    Err(refusal) => self.refuse("MAIL", &refusal.reply, &refusal.detail),
                 },
                 Event::Rcpt(recipient) => {
-                    let added = self.incoming.as_mut().is_some_and(|incoming| incoming.add(recipient));
-                    if added {
-                        self.server.answer(&Reply::new(250, EnhancedCode(2, 1, 5), "Recipient OK"));
-                    } else {
-                        self.refuse("RCPT", &no_room(), "too much is held in memory for messages on their way in");
+                    let added = match &mut self.incoming {
+                        Some(incoming) => incoming.add(self.intake, recipient).await,
+                        None => Err(Refusal { reply: out_of_order(), detail: "RCPT without a transaction".into() }),
+                    };
+                    match added {
+                        Ok(()) => self.server.answer(&Reply::new(250, EnhancedCode(2, 1, 5), "Recipient OK")),
+                        Err(refusal) => self.refuse("RCPT", &refusal.reply, &refusal.detail),
                     }
                 }
                 Event::Data => self.data().await,

@@ -43,7 +43,7 @@ const FRUITLESS: u32 = 9;
 /// What the dispatcher and its workers share.
 pub struct Dispatch<S: Spool> {
     pub(super) spool: S,
-    zones: Zones,
+    pub zones: Zones,
     pub(super) routes: Routes,
     pub(super) settler: Arc<Settler<S>>,
     pub(super) options: deliver::Options,

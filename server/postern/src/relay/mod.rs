@@ -3,6 +3,8 @@
 mod connections;
 mod crew;
 mod dispatch;
+#[cfg(feature = "plugins")]
+mod plugin_kv;
 mod plugins;
 mod report;
 mod router;
@@ -12,8 +14,9 @@ mod settle;
 mod sweep;
 mod worker;
 
+#[cfg(feature = "plugins")]
+pub use plugin_kv::kv_stores;
 pub use plugins::{PluginError, load as load_plugins};
-pub use router::DEFAULT_ZONE;
 pub use section::{
     DomainLimits, DomainSection, DsnSection, Engine, Ip, OnError, PerDomainSection, PluginSection, PoolAddressSection,
     PoolSection, QueueSection, SmartHostSection, Tls, ZoneDsnSection, ZoneSection,
@@ -129,7 +132,7 @@ impl Server {
             })?;
             listeners.push((socket, Arc::new(within_descriptors(listener, config))));
         }
-        let zones = Zones::new(&config.zones);
+        let zones = Zones::new(&config.zones, &config.pools);
         let hostname: Arc<str> = config.hostname.as_str().into();
         let intake = Arc::new(Intake::new(spool.clone(), hooks, Arc::new(zones.clone()), &hostname, now));
         let settler = Arc::new(Settler {

@@ -15,7 +15,7 @@ pub struct PluginError(String);
 /// The first plugin that can't be loaded, and why.
 #[cfg(feature = "plugins")]
 pub async fn load(config: &Config) -> Result<Arc<dyn Hooks>, PluginError> {
-    use postern_plugin_host::{EngineOptions, PluginHost, PluginSet};
+    use postern_plugin_host::{EngineOptions, PluginHost, PluginSet, SetOptions};
     let sections = &config.written.plugin;
     if sections.is_empty() {
         return Ok(Arc::new(NoHooks));
@@ -27,13 +27,13 @@ pub async fn load(config: &Config) -> Result<Arc<dyn Hooks>, PluginError> {
     let mut plugins = Vec::new();
     for section in sections {
         let spec = spec(section, config).map_err(|error| PluginError(format!("plugin {}: {error}", section.name)))?;
-        plugins.push(host.load(spec).await.map_err(|error| PluginError(with_causes(&error)))?);
+        plugins.push(Arc::new(host.load(spec).await.map_err(|error| PluginError(with_causes(&error)))?));
     }
     for plugin in &plugins {
         let hooks: Vec<_> = plugin.hooks().iter().map(|hook| hook.name()).collect();
         tracing::info!(plugin = plugin.author(), hooks = hooks.join(","), "plugin loaded");
     }
-    Ok(Arc::new(PluginSet::new(plugins)))
+    Ok(Arc::new(PluginSet::new(plugins, SetOptions::default())))
 }
 
 #[cfg(feature = "plugins")]

@@ -1,7 +1,7 @@
 //! DSNs on their way into the queue: which recipients there is something to tell of, the original read back, the report
 //! in a draft. What a report looks like is `core::message::dsn`'s.
 
-use super::router::{DEFAULT_ZONE, Zones};
+use super::router::Zones;
 use crate::intake::Router;
 use crate::spool::{Draft, NewMessage, Origin, Spool, SpoolError, StoredMessage};
 use bytes::Bytes;
@@ -10,7 +10,8 @@ use postern_core::message::dsn::{self, Action, Reported};
 use postern_core::message::{ContentSource, HeaderBlock};
 use postern_core::route::QueueKey;
 use postern_core::time::Timestamp;
-use postern_core::zone::{self, Zone};
+use postern_core::zone::{self, DEFAULT_ZONE, Zone};
+use std::sync::Arc;
 use tracing::warn;
 
 /// At most this much of a message's header is looked at for a DSN, in octets.
@@ -85,7 +86,14 @@ impl<S: Spool> Reporter<'_, S> {
             queues: vec![queue],
             accepted: now,
             deliver_at: now,
-            origin: Origin { session: "-".into(), listener: "-".into(), peer_addr: None, user: None },
+            origin: Origin {
+                session: "-".into(),
+                listener: "-".into(),
+                peer_addr: None,
+                user: None,
+                attributes: Arc::default(),
+            },
+            starts: Vec::new(),
             facts: Vec::new(),
         };
         Ok((sealed, new))

@@ -4,17 +4,15 @@ use crate::intake::Router;
 use postern_core::mail::{Recipient, ReversePath};
 use postern_core::message::HeaderBlock;
 use postern_core::route::QueueKey;
-use postern_core::zone::{self, Zone};
+use postern_core::zone::{self, DEFAULT_ZONE, Pool, Zone};
 use std::collections::BTreeMap;
 use std::sync::Arc;
-
-/// Name of the zone that takes what no rule gives to another.
-pub const DEFAULT_ZONE: &str = "default";
 
 /// The zones of one generation of the config.
 #[derive(Clone, Debug)]
 pub struct Zones {
     by_name: Arc<BTreeMap<Arc<str>, Entry>>,
+    pools: Arc<BTreeMap<Arc<str>, Arc<Pool>>>,
 }
 
 #[derive(Debug)]
@@ -27,7 +25,7 @@ struct Entry {
 impl Zones {
     /// From the config.
     #[must_use]
-    pub fn new(zones: &[Zone]) -> Self {
+    pub fn new(zones: &[Zone], pools: &[Arc<Pool>]) -> Self {
         let entry = |zone: &Zone| {
             let queue = zone
                 .smart_host
@@ -35,13 +33,20 @@ impl Zones {
                 .map(|host| QueueKey { zone: Arc::clone(&zone.name), destination: host.destination().into() });
             (Arc::clone(&zone.name), Entry { zone: Arc::new(zone.clone()), queue })
         };
-        Self { by_name: Arc::new(zones.iter().map(entry).collect()) }
+        let pools = pools.iter().map(|pool| (Arc::clone(&pool.name), Arc::clone(pool))).collect();
+        Self { by_name: Arc::new(zones.iter().map(entry).collect()), pools: Arc::new(pools) }
     }
 
     /// The zone whose policy holds for a queue: its own, or `default` if the config no longer has it.
     #[must_use]
     pub fn policy(&self, name: &str) -> Option<&Arc<Zone>> {
         self.by_name.get(name).or_else(|| self.by_name.get(DEFAULT_ZONE)).map(|entry| &entry.zone)
+    }
+
+    /// The pool of this name.
+    #[must_use]
+    pub fn pool(&self, name: &str) -> Option<&Arc<Pool>> {
+        self.pools.get(name)
     }
 
     /// All of them, by name.
@@ -67,5 +72,9 @@ impl Router for Zones {
 
     fn has_zone(&self, zone: &str) -> bool {
         self.by_name.contains_key(zone)
+    }
+
+    fn has_pool(&self, pool: &str) -> bool {
+        self.pools.contains_key(pool)
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::deliver::Route;
 use crate::resolve::{self, Question, Resolver};
-use postern_core::route::{Host, NoRoute, OwnIdentity};
+use postern_core::route::{Host, NextHop, NoRoute, OwnIdentity};
 use postern_core::zone::{IpVersion, Source, Zone};
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -31,7 +31,11 @@ impl Routes {
     /// # Errors
     /// There is no host to connect to, or DNS did not say.
     pub async fn find(&self, zone: &Zone, destination: &str, sources: &[Source]) -> Result<Route, NoRoute> {
-        let terms = self.terms(zone, sources);
+        if let Some(chosen) = NextHop::of(destination) {
+            let hosts = resolve::smart_host_hosts(&*self.resolver, &chosen.host, zone.ip).await?;
+            return Ok(Route { hosts: for_source(hosts, zone.ip, sources), ..Self::terms_to(&chosen, zone, sources) });
+        }
+        let terms = self.terms(zone, destination, sources);
         let hosts = match &zone.smart_host {
             Some(host) => resolve::smart_host_hosts(&*self.resolver, &host.host, zone.ip).await?,
             None => {
@@ -44,7 +48,10 @@ impl Routes {
     }
 
     /// The route without its hosts: enough for a connection that is there already.
-    pub fn terms(&self, zone: &Zone, sources: &[Source]) -> Route {
+    pub fn terms(&self, zone: &Zone, destination: &str, sources: &[Source]) -> Route {
+        if let Some(chosen) = NextHop::of(destination) {
+            return Self::terms_to(&chosen, zone, sources);
+        }
         let (port, tls, credentials) = match &zone.smart_host {
             Some(host) => (host.port, host.tls, host.credentials.clone()),
             None => (zone.port, zone.tls, None),
@@ -52,6 +59,18 @@ impl Routes {
         let by_mx = zone.smart_host.is_none() && self.takes_mail_at(port);
         let own_names = if by_mx { Arc::clone(&self.own_names) } else { Arc::new([]) };
         Route { hosts: Vec::new(), port, tls, credentials, sources: sources.to_vec(), own_names }
+    }
+
+    /// To a next hop that a plugin chose: the zone's TLS, nobody's credentials.
+    fn terms_to(chosen: &NextHop, zone: &Zone, sources: &[Source]) -> Route {
+        Route {
+            hosts: Vec::new(),
+            port: chosen.port,
+            tls: zone.tls,
+            credentials: None,
+            sources: sources.to_vec(),
+            own_names: Arc::new([]),
+        }
     }
 
     /// Could a host that has our name, and is asked at this port, be this server? Another one on this machine may share

@@ -9,7 +9,7 @@ use crate::deliver::{self, Attempt, Connection};
 use crate::spool::{Leased, LeasedRecipient, Spool};
 use futures_util::FutureExt as _;
 use postern_core::mail::{EnhancedCode, Outcome, Reason, Scope, Seq};
-use postern_core::route::{QueueKey, Unroutable};
+use postern_core::route::{NextHop, QueueKey, Unroutable};
 use postern_core::smtp::client::MAX_RECIPIENTS;
 use postern_core::zone::{Group, Source, Zone};
 use std::panic::AssertUnwindSafe;
@@ -112,7 +112,7 @@ impl<S: Spool> Worker<S> {
     /// One attempt for one message.
     async fn deliver(&mut self, leased: &Leased) {
         let destination = Arc::clone(&self.queue.destination);
-        if self.zone.smart_host.is_some() || !names_smart_host(&destination) {
+        if self.zone.smart_host.is_some() || NextHop::of(&destination).is_some() || !names_smart_host(&destination) {
             return self.deliver_to(&destination, leased).await;
         }
         // It waited for a smart host that its zone has no longer, and goes where it would go if it came now.
@@ -126,11 +126,7 @@ impl<S: Spool> Worker<S> {
 
     /// Each group of recipients from its source address, settled by itself.
     async fn deliver_to(&mut self, destination: &str, leased: &Leased) {
-        let address = |r: &LeasedRecipient| {
-            let seq = r.token.recipient.seq;
-            (seq, &leased.message.envelope.recipients[seq.index()].address)
-        };
-        let groups = self.zone.pool.group(leased.recipients.iter().map(address));
+        let groups = self.by_source(leased);
         if let [only] = &groups[..] {
             return self.deliver_group(destination, leased, &only.sources).await;
         }
@@ -142,6 +138,26 @@ impl<S: Spool> Worker<S> {
             };
             self.deliver_group(destination, &part, &sources).await;
         }
+    }
+
+    /// The recipients by the address that they are delivered to from: of the pool that a plugin chose for them, else of
+    /// the zone's.
+    fn by_source(&self, leased: &Leased) -> Vec<Group> {
+        let recipient = |r: &LeasedRecipient| {
+            let seq = r.token.recipient.seq;
+            (seq, &leased.message.envelope.recipients[seq.index()])
+        };
+        let all = || leased.recipients.iter().map(recipient);
+        let mut pools: Vec<Option<&Arc<str>>> = all().map(|(_, recipient)| recipient.pool.as_ref()).collect();
+        pools.sort_unstable();
+        pools.dedup();
+        let group = |name: Option<&Arc<str>>| {
+            // A pool that the config no longer has is as if none had been chosen.
+            let pool = name.and_then(|name| self.dispatch.zones.pool(name)).unwrap_or(&self.zone.pool);
+            let of_pool = all().filter(|(_, recipient)| recipient.pool.as_ref() == name);
+            pool.group(of_pool.map(|(seq, recipient)| (seq, &recipient.address)))
+        };
+        pools.into_iter().flat_map(group).collect()
     }
 
     async fn deliver_group(&mut self, destination: &str, leased: &Leased, sources: &[Source]) {
@@ -172,7 +188,7 @@ impl<S: Spool> Worker<S> {
             Ok(route) => route,
             // A connection that is there needs no DNS.
             Err(error) if error.why == Unroutable::Temporary && self.is_connected() => {
-                dispatch.routes.terms(&self.zone, sources)
+                dispatch.routes.terms(&self.zone, destination, sources)
             }
             Err(error) => return deliver::unroutable(&seqs, error.why, &error.detail, destination),
         };

@@ -7,6 +7,9 @@ use hickory_resolver::proto::rr::{Name, RData, Record, RecordType};
 /// A chain of aliases (CNAME) has at most so many links, within one answer or over several.
 pub const MAX_ALIASES: usize = 8;
 
+/// What is said of a server that says nothing.
+pub(super) const LATE: &str = "no answer in time";
+
 /// What a server said to one query.
 #[derive(Debug)]
 pub(super) enum Said {
@@ -44,6 +47,7 @@ pub(super) fn read(query: &Query, result: Result<DnsResponse, NetError>) -> Said
             }
         }
         Err(NetError::Dns(DnsError::ResponseCode(code))) => Said::Failed(code.to_string()),
+        Err(NetError::Timeout) => Said::Failed(LATE.to_owned()),
         Err(error) => Said::Failed(error.to_string()),
     }
 }

@@ -7,7 +7,7 @@
 //!
 //! The system's servers and /etc/hosts are read once, by [`Hickory::new`].
 
-use super::answer::{Found, Said, Trail, read, text};
+use super::answer::{Found, LATE, Said, Trail, read, text};
 use super::cache::Cache;
 use super::table::of_version;
 use super::{Dns, LOOKUP_LIMIT, MAX_RECORDS, Resolver};
@@ -60,6 +60,8 @@ pub struct Hickory {
     mx: Cache<Mx>,
     v4: Cache<IpAddr>,
     v6: Cache<IpAddr>,
+    #[cfg(feature = "plugins")]
+    pub(super) records: Cache<String>,
     hosts: Hosts,
 }
 
@@ -91,6 +93,8 @@ impl Hickory {
             mx: Cache::new(CACHED_NAMES),
             v4: Cache::new(CACHED_NAMES),
             v6: Cache::new(CACHED_NAMES),
+            #[cfg(feature = "plugins")]
+            records: Cache::new(CACHED_NAMES),
             hosts: Hosts::from_system().unwrap_or_default(),
         })
     }
@@ -109,9 +113,7 @@ impl Hickory {
         }
         // What has no form in DNS does not exist.
         let Ok(name) = Name::from_ascii(format!("{host}.")) else { return Err(Missing::NoSuchName) };
-        let asked = timeout(LOOKUP_LIMIT, self.ask(name, kind, pick)).await;
-        let late = |_| (Err(Missing::Temporary("no answer in time".to_owned())), FAILURE);
-        let (mut answer, valid) = asked.unwrap_or_else(late);
+        let (mut answer, valid) = self.ask_in_time(name, kind, pick).await;
         if let Ok(records) = &mut answer {
             // Which of very many records stay is left to chance, where nothing says which are better.
             fastrand::shuffle(records);
@@ -120,6 +122,17 @@ impl Hickory {
         }
         cache.put(host, &answer, valid);
         answer
+    }
+
+    /// As [`Hickory::ask`], within the time that a lookup has.
+    pub(super) async fn ask_in_time<T>(
+        &self,
+        name: Name,
+        kind: RecordType,
+        pick: fn(&RData) -> Option<T>,
+    ) -> (Answer<T>, Duration) {
+        let late = |_| (Err(Missing::Temporary(LATE.to_owned())), FAILURE);
+        timeout(LOOKUP_LIMIT, self.ask(name, kind, pick)).await.unwrap_or_else(late)
     }
 
     /// Asks until there is an answer to the end of the chain of aliases, and for how long it is valid.
@@ -166,7 +179,7 @@ impl Hickory {
             let answer = server.pool.lookup(query.clone(), options).first_answer();
             let said = match timeout(limit, answer).await {
                 Ok(result) => read(query, result),
-                Err(_) => Said::Failed("no answer in time".to_owned()),
+                Err(_) => Said::Failed(LATE.to_owned()),
             };
             if let Said::Failed(why) = said {
                 // The next query begins with another one.
@@ -286,16 +299,16 @@ fn system_servers() -> Vec<SocketAddr> {
 }
 
 /// RFC 6761 section 6.3.
-fn is_localhost(host: &str) -> bool {
+pub(super) fn is_localhost(host: &str) -> bool {
     host == "localhost" || host.ends_with(".localhost")
 }
 
 /// Such a name is never asked for in DNS (RFC 7686).
-fn is_onion(host: &str) -> bool {
+pub(super) fn is_onion(host: &str) -> bool {
     host == "onion" || host.ends_with(".onion")
 }
 
-fn loopback() -> Vec<IpAddr> {
+pub(super) fn loopback() -> Vec<IpAddr> {
     vec![IpAddr::V6(Ipv6Addr::LOCALHOST), IpAddr::V4(Ipv4Addr::LOCALHOST)]
 }
 

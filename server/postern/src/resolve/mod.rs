@@ -10,6 +10,8 @@ mod answer;
 mod cache;
 mod hickory;
 mod local;
+#[cfg(feature = "plugins")]
+mod records;
 mod section;
 mod table;
 

@@ -17,6 +17,7 @@ mod filter;
 pub use filter::{Filter, FilterError};
 
 use bytes::Bytes;
+use postern_core::hook::Attributes;
 use postern_core::mail::{Envelope, QueueId, RecipientId, Seq};
 use postern_core::message::ContentSource;
 use postern_core::route::QueueKey;
@@ -71,6 +72,8 @@ pub struct Origin {
     pub peer_addr: Option<SocketAddr>,
     /// The authenticated user.
     pub user: Option<Arc<str>>,
+    /// What plugins noted when it came in.
+    pub attributes: Arc<Attributes>,
 }
 
 /// A message to be committed with the body section in its draft.
@@ -88,8 +91,19 @@ pub struct NewMessage {
     pub deliver_at: Timestamp,
     /// Where it came from.
     pub origin: Origin,
+    /// Recipients that do not begin as pending until `deliver_at`, each once.
+    pub starts: Vec<(Seq, Start)>,
     /// State that must be durable with the message.
     pub facts: Vec<Fact>,
+}
+
+/// How a recipient begins that does not begin like the others of its message.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Start {
+    /// First attempt not before this.
+    pub due: Timestamp,
+    /// Held from the beginning, for this reason (one line, cut at 512 octets).
+    pub held: Option<String>,
 }
 
 /// A message as it stands in the queue: the immutable row.

@@ -16,6 +16,7 @@ use postern_core::mail::{Envelope, QueueId, Recipient, ReversePath};
 use postern_core::message::ContentSource;
 use postern_core::route::QueueKey;
 use postern_core::time::Timestamp;
+use std::sync::Arc;
 use std::time::Duration;
 
 pub const T0: Timestamp = Timestamp(1_795_428_000_000);
@@ -49,7 +50,14 @@ pub fn message(domains: &[&str]) -> NewMessage {
         queues: domains.iter().map(|domain| key(domain)).collect(),
         accepted: T0,
         deliver_at: T0,
-        origin: Origin { session: "s1".into(), listener: "feeder".into(), peer_addr: None, user: None },
+        origin: Origin {
+            session: "s1".into(),
+            listener: "feeder".into(),
+            peer_addr: None,
+            user: None,
+            attributes: Arc::default(),
+        },
+        starts: Vec::new(),
         facts: Vec::new(),
     }
 }

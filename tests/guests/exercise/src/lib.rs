@@ -22,7 +22,7 @@ impl Plugin for Exercise {
 }
 
 impl Rewrite for Exercise {
-    fn rewrite(&mut self, session: &Session<'_>, envelope: &Envelope<'_>, message: &Message<'_>) -> Result<(), Error> {
+    fn rewrite(&mut self, session: &Session, envelope: &Envelope, message: &Message) -> Result<(), Error> {
         for (index, step) in self.0.iter().enumerate() {
             let step: Vec<&str> = step.iter().map(String::as_str).collect();
             let result = of_session(&step, session)
@@ -43,14 +43,14 @@ fn number(text: &str) -> u32 {
     text.parse().unwrap_or(u32::MAX)
 }
 
-fn edit<T: std::fmt::Debug>(result: Result<T, EditError>) -> String {
+fn edit<T: std::fmt::Debug>(result: Result<T, HostError>) -> String {
     match result {
         Ok(value) => format!("{value:?}"),
-        Err(error) => error.name().to_owned(),
+        Err(error) => error.word().to_owned(),
     }
 }
 
-fn of_session(step: &[&str], session: &Session<'_>) -> Option<String> {
+fn of_session(step: &[&str], session: &Session) -> Option<String> {
     Some(match step {
         ["session"] => format!(
             "{} {} {} {} {} {} {:?}",
@@ -67,7 +67,7 @@ fn of_session(step: &[&str], session: &Session<'_>) -> Option<String> {
     })
 }
 
-fn of_envelope(step: &[&str], envelope: &Envelope<'_>) -> Option<String> {
+fn of_envelope(step: &[&str], envelope: &Envelope) -> Option<String> {
     Some(match step {
         ["reverse-path"] => envelope.reverse_path(),
         ["set-reverse-path", path] => edit(envelope.set_reverse_path(path)),
@@ -90,12 +90,12 @@ fn of_envelope(step: &[&str], envelope: &Envelope<'_>) -> Option<String> {
     })
 }
 
-fn of_message(step: &[&str], message: &Message<'_>) -> Option<String> {
+fn of_message(step: &[&str], message: &Message) -> Option<String> {
     Some(match step {
         ["id"] => message.id(),
         ["size"] => message.size().to_string(),
         ["header", name] => format!("{:?}", message.header(name)),
-        ["header-all", name] => message.header_all(name).join("|"),
+        ["header-all", name] => message.headers(name).collect::<Vec<_>>().join("|"),
         ["header-count"] => message.header_count().to_string(),
         ["header-at", index] => format!("{:?}", message.header_at(number(index))),
         ["raw-headers"] => message
@@ -104,8 +104,8 @@ fn of_message(step: &[&str], message: &Message<'_>) -> Option<String> {
             .map(|(name, value)| format!("{name}:{:?}", String::from_utf8_lossy(&value)))
             .collect::<Vec<_>>()
             .join("|"),
-        ["add-top", name, value] => edit(message.add_header(name, value, Position::Top)),
-        ["add-bottom", name, value] => edit(message.add_header(name, value, Position::Bottom)),
+        ["add-top", name, value] => edit(message.prepend_header(name, value)),
+        ["add-bottom", name, value] => edit(message.append_header(name, value)),
         ["set-header", name, value] => edit(message.set_header(name, value)),
         ["set-long-header", name, length] => edit(message.set_header(name, &"x".repeat(number(length) as usize))),
         ["remove-header", name] => edit(message.remove_header(name)),
@@ -113,7 +113,7 @@ fn of_message(step: &[&str], message: &Message<'_>) -> Option<String> {
         ["read-body", offset, max] => match message.read_body(number(offset).into(), number(max)) {
             Ok(bytes) if bytes.len() > 100 => format!("{} octets", bytes.len()),
             Ok(bytes) => format!("{:?}", String::from_utf8_lossy(&bytes)),
-            Err(error) => error.name().to_owned(),
+            Err(error) => error.word().to_owned(),
         },
         ["for-body"] => {
             let mut length = 0;

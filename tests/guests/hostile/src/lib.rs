@@ -51,10 +51,10 @@ impl Plugin for Hostile {
 }
 
 impl Rewrite for Hostile {
-    fn rewrite(&mut self, _: &Session<'_>, envelope: &Envelope<'_>, message: &Message<'_>) -> Result<(), Error> {
+    fn rewrite(&mut self, _: &Session, envelope: &Envelope, message: &Message) -> Result<(), Error> {
         self.calls += 1;
         if message.header("X-Trigger").is_none() {
-            message.add_header("X-Calls", &self.calls.to_string(), Position::Bottom)?;
+            message.append_header("X-Calls", &self.calls.to_string())?;
             return Ok(());
         }
         match self.what {
@@ -76,7 +76,7 @@ impl Rewrite for Hostile {
                 return Err(Error::new("as told, after edits"));
             }
             Do::EditWithoutEnd => loop {
-                if let Err(error) = message.add_header("X-More", "more and more", Position::Bottom) {
+                if let Err(error) = message.append_header("X-More", "more and more") {
                     return Err(error.into());
                 }
             },
@@ -94,9 +94,9 @@ impl Rewrite for Hostile {
     }
 }
 
-fn edit(envelope: &Envelope<'_>, message: &Message<'_>) -> Result<(), Error> {
+fn edit(envelope: &Envelope, message: &Message) -> Result<(), Error> {
     message.set_header("Subject", "defaced")?;
-    message.add_header("X-Trace", "left behind", Position::Top)?;
+    message.prepend_header("X-Trace", "left behind")?;
     envelope.set_reverse_path("defaced@example.org")?;
     envelope.add_recipient("added@example.org")?;
     envelope.set_zone(Some("defaced"))?;

@@ -13,10 +13,10 @@ impl Plugin for WantsClock {
 }
 
 impl Rewrite for WantsClock {
-    fn rewrite(&mut self, _: &Session<'_>, _: &Envelope<'_>, message: &Message<'_>) -> Result<(), Error> {
+    fn rewrite(&mut self, _: &Session, _: &Envelope, message: &Message) -> Result<(), Error> {
         let (now, start) = (clock::now(), clock::monotonic());
         let went_on = clock::monotonic() >= start;
-        message.add_header("X-Time", &format!("{} {went_on}", now.as_secs()), Position::Bottom)?;
+        message.append_header("X-Time", &format!("{} {went_on}", now.as_secs()))?;
         Ok(())
     }
 }

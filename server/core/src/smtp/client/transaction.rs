@@ -48,7 +48,7 @@ impl Transaction<'_> {
 
 /// Appends RCPT. NOTIFY and ORCPT go on only as they were given: none means the next hop's own default.
 pub(super) fn write_rcpt(out: &mut Vec<u8>, recipient: &Recipient, offered: &Extensions) {
-    let Recipient { address, notify, orcpt } = recipient;
+    let Recipient { address, notify, orcpt, .. } = recipient;
     out.extend_from_slice(b"RCPT TO:<");
     out.extend_from_slice(address.as_str().as_bytes());
     out.push(b'>');

@@ -211,6 +211,9 @@ impl Group {
 
 fn arrive(index: &mut Index, incoming: &mut Incoming) {
     index.insert(&incoming.arrival);
+    for (place, fate, _) in &incoming.starts {
+        index.restore(incoming.arrival.id, place + 1, *fate);
+    }
     incoming.room.spend();
     if let Some(hot) = incoming.hot.take() {
         index.add_hot(hot);
@@ -229,6 +232,11 @@ fn reason(settle: &Settle) -> Option<&str> {
 
 fn write_incoming(tables: &mut Tables<'_>, incoming: &Incoming) -> Result<(), StoreError> {
     tables.put(&incoming.new)?;
+    if !incoming.starts.is_empty() {
+        let states: Vec<_> =
+            incoming.starts.iter().map(|(place, fate, reason)| (*place, *fate, reason.as_deref())).collect();
+        tables.set_states(incoming.new.id, &states)?;
+    }
     write_facts(tables, &incoming.facts)
 }
 

@@ -331,7 +331,7 @@ impl Index {
         }
     }
 
-    /// At open: a recipient's durable state, in a message that was just inserted.
+    /// A recipient's durable state, in a message that was just inserted.
     pub(super) fn restore(&mut self, id: u64, seq: u32, fate: Fate) {
         if self.take(id, seq).is_some() {
             self.apply(id, seq, fate, true);

@@ -6,10 +6,12 @@ use super::facts;
 use super::hot::HotMessage;
 use super::index::Arrival;
 use super::record;
+use super::states::Fate;
 use super::store::{NewRow, direct_chunks};
 use super::writer::Incoming;
-use crate::spool::{NewMessage, SpoolError, StoredMessage};
+use crate::spool::{NewMessage, SpoolError, Start, StoredMessage};
 use bytes::Bytes;
+use postern_core::mail::Seq;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -27,6 +29,7 @@ pub(super) fn prepare(draft: EmbeddedSealed, mut message: NewMessage) -> Result<
         SealedBody::Memory(body) => (body, None, 0),
         SealedBody::Streamed { chunks, len } => (Bytes::new(), Some(chunks), len),
     };
+    let starts = starts(&message, recipients)?;
     let facts = facts::encode(std::mem::take(&mut message.facts))?;
     message.header = compact(message.header);
     let (queues, queue_of) = record::distinct(&message.queues);
@@ -50,5 +53,23 @@ pub(super) fn prepare(draft: EmbeddedSealed, mut message: NewMessage) -> Result<
         }),
         content,
     });
-    Ok(Incoming { new, arrival, hot, facts, streamed, _share: share, room })
+    Ok(Incoming { new, arrival, starts, hot, facts, streamed, _share: share, room })
+}
+
+/// The states of those that do not begin like the others.
+fn starts(message: &NewMessage, recipients: u32) -> Result<Vec<(u32, Fate, Option<String>)>, SpoolError> {
+    let fate = |(seq, start): &(Seq, Start)| {
+        if !(1..=recipients).contains(&seq.0) {
+            return Err(SpoolError::Invalid(format!("there is no recipient {seq} that could be held or delayed")));
+        }
+        let due = start.due.0;
+        let fate = match start.held {
+            Some(_) => Fate::Held { due, attempts: 0, told: false },
+            None => Fate::Pending { due, attempts: 0, told: false },
+        };
+        Ok((seq.0 - 1, fate, start.held.clone()))
+    };
+    let mut starts = message.starts.iter().map(fate).collect::<Result<Vec<_>, _>>()?;
+    starts.sort_by_key(|(place, ..)| *place);
+    Ok(starts)
 }

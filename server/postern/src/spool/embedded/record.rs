@@ -8,6 +8,7 @@
 
 use crate::spool::{NewMessage, Origin, StoredMessage};
 use minicbor::{Decode, Encode};
+use postern_core::hook::Attributes;
 use postern_core::mail::{
     Address, BodyType, Envelope, EnvelopeId, Notify, OriginalRecipient, QueueId, Recipient, Ret, ReversePath,
 };
@@ -105,6 +106,8 @@ struct RecipientRow<'b> {
     orcpt_kind: Option<&'b str>,
     #[b(3)]
     orcpt_address: Option<&'b str>,
+    #[b(4)]
+    pool: Option<&'b str>,
 }
 
 #[derive(Encode, Decode)]
@@ -117,15 +120,19 @@ struct OriginRow<'b> {
     peer_addr: Option<String>,
     #[b(3)]
     user: Option<&'b str>,
+    /// Names and values in turn; None if there are none.
+    #[b(4)]
+    attributes: Option<Vec<&'b str>>,
 }
 
 impl<'b> RecipientRow<'b> {
-    fn new(Recipient { address, notify, orcpt }: &'b Recipient) -> Self {
+    fn new(Recipient { address, notify, orcpt, pool }: &'b Recipient) -> Self {
         Self {
             address: address.as_str(),
             notify: notify.map(Notify::bits),
             orcpt_kind: orcpt.as_ref().map(OriginalRecipient::kind),
             orcpt_address: orcpt.as_ref().map(OriginalRecipient::address),
+            pool: pool.as_deref(),
         }
     }
 
@@ -136,7 +143,12 @@ impl<'b> RecipientRow<'b> {
             (Some(kind), Some(address)) => OriginalRecipient::from_decoded(kind, address).map(Some).ok_or(ORIGINAL)?,
             _ => return Err(ORIGINAL),
         };
-        Ok(Recipient { address: address(self.address)?, notify: notify.transpose()?, orcpt })
+        Ok(Recipient {
+            address: address(self.address)?,
+            notify: notify.transpose()?,
+            orcpt,
+            pool: self.pool.map(Arc::from),
+        })
     }
 }
 
@@ -185,7 +197,7 @@ pub(super) fn encode_message(
 ) -> Vec<u8> {
     // Every field is named, so that one that is added to the values can't be forgotten here.
     let Envelope { reverse_path, recipients, body, smtputf8, ret, envid } = &message.envelope;
-    let Origin { session, listener, peer_addr, user } = &message.origin;
+    let Origin { session, listener, peer_addr, user, attributes } = &message.origin;
     let row = Row {
         accepted: message.accepted.0,
         deliver_at: message.deliver_at.0,
@@ -214,6 +226,8 @@ pub(super) fn encode_message(
             listener,
             peer_addr: peer_addr.map(|peer| peer.to_string()),
             user: user.as_deref(),
+            attributes: (!attributes.is_empty())
+                .then(|| attributes.iter().flat_map(|(name, value)| [name.as_str(), value]).collect()),
         },
     };
     seal(row_seed(id.0, 0), &row, 160 + 48 * recipients.len())
@@ -261,6 +275,7 @@ pub(super) fn decode_message(id: QueueId, bytes: &[u8]) -> Result<StoredMessage,
                 Some(peer) => Some(peer.parse::<SocketAddr>().map_err(|_| Damaged("a peer address"))?),
             },
             user: row.origin.user.map(Arc::from),
+            attributes: Arc::new(attributes(row.origin.attributes.as_deref().unwrap_or_default())?),
         },
         header_len: row.header_len,
         len: row.len,
@@ -293,6 +308,14 @@ pub(super) fn decode_head(id: QueueId, bytes: &[u8]) -> Result<Head, Damaged> {
         queue_of: row.queue_of,
         recipients: row.recipients,
     })
+}
+
+fn attributes(texts: &[&str]) -> Result<Attributes, Damaged> {
+    let (pairs, rest) = texts.as_chunks::<2>();
+    if !rest.is_empty() {
+        return Err(Damaged("an attribute without a value"));
+    }
+    Ok(pairs.iter().map(|[name, value]| ((*name).to_owned(), (*value).to_owned())).collect())
 }
 
 fn queue_keys(names: &[&str]) -> Result<Vec<QueueKey>, Damaged> {
@@ -396,7 +419,9 @@ mod tests {
                 listener: "l".into(),
                 peer_addr: Some("[::1]:25".parse().unwrap()),
                 user: Some("u".into()),
+                attributes: Arc::default(),
             },
+            starts: Vec::new(),
             facts: Vec::new(),
         }
     }
@@ -454,6 +479,20 @@ mod tests {
                         64";
         let hex: String = bytes.iter().map(|octet| format!("{octet:02x}")).collect();
         assert!(hex.contains(envelope), "{hex}");
+    }
+
+    #[test]
+    fn what_plugins_decided_is_appended_to_format_1() {
+        let mut new = message();
+        new.envelope.recipients[1].pool = Some("warm".into());
+        new.origin.attributes = Arc::new(Attributes::from([("k".to_owned(), "v".to_owned())]));
+        let (keys, of) = distinct(&new.queues);
+        let bytes = encode_message(QueueId(9), &new, &keys, &of, 100, true);
+        let stored = decode_message(QueueId(9), &bytes).unwrap();
+        assert_eq!((&stored.envelope, &stored.origin), (&new.envelope, &new.origin));
+        let hex: String = bytes.iter().map(|octet| format!("{octet:02x}")).collect();
+        assert!(hex.contains("856d794074776f2e6578616d706c65f6f6f6647761726d"), "{hex}");
+        assert!(hex.ends_with("856173616c685b3a3a315d3a3235617582616b6176"), "{hex}");
     }
 
     #[test]

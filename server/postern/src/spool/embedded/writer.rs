@@ -17,6 +17,7 @@ use super::index::Arrival;
 use super::settle::SettleOp;
 use super::shared::{Shared, lock};
 use super::space::Room;
+use super::states::Fate;
 use super::store::{self, NewRow, StoreError, Tables};
 use crate::spool::SpoolError;
 use bytes::Bytes;
@@ -75,6 +76,8 @@ pub(super) struct ChunkOp {
 pub(super) struct Incoming {
     pub new: NewRow,
     pub arrival: Arrival,
+    /// Recipients that do not begin like the others: place, state, reason.
+    pub starts: Vec<(u32, Fate, Option<String>)>,
     pub hot: Option<HotMessage>,
     pub facts: Vec<FactRow>,
     /// Chunks that become the message's.

@@ -46,7 +46,14 @@ fn message(destinations: &[&str]) -> NewMessage {
         queues: destinations.iter().map(|destination| key(destination)).collect(),
         accepted: T0,
         deliver_at: T0,
-        origin: Origin { session: "s".into(), listener: "l".into(), peer_addr: None, user: None },
+        origin: Origin {
+            session: "s".into(),
+            listener: "l".into(),
+            peer_addr: None,
+            user: None,
+            attributes: Arc::default(),
+        },
+        starts: Vec::new(),
         facts: vec![fact("committed", destinations[0])],
     }
 }

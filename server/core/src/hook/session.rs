@@ -1,0 +1,53 @@
+//! The session in which messages come in.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+/// How a session spoke when it handed a message in: the `with` clause of Received (RFC 5321 section 4.4).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Protocol {
+    /// HELO.
+    Smtp,
+    /// EHLO.
+    Esmtp,
+}
+
+impl Protocol {
+    /// As in Received and the log: `SMTP`, `ESMTP`.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Smtp => "SMTP",
+            Self::Esmtp => "ESMTP",
+        }
+    }
+}
+
+/// The session in which a message came in.
+#[derive(Clone, Debug)]
+pub struct Session {
+    /// Printed in each log line of the session.
+    pub id: Arc<str>,
+    /// Name of the listener, as in `[listener.NAME]`.
+    pub listener: Arc<str>,
+    /// The client's end of the connection.
+    pub peer_addr: SocketAddr,
+    /// What the client called itself in EHLO or HELO; empty before it did.
+    pub helo: Arc<str>,
+    /// EHLO or HELO.
+    pub protocol: Protocol,
+    /// The authenticated user.
+    pub user: Option<Arc<str>>,
+    /// Notes of plugins; each message of the session begins with a copy.
+    pub attributes: Attributes,
+}
+
+/// Notes of plugins by name: at most [`MAX_ATTRIBUTES`], each of at most [`MAX_ATTRIBUTE`] octets without control
+/// characters.
+pub type Attributes = BTreeMap<String, String>;
+
+/// Most attributes of a session or a message.
+pub const MAX_ATTRIBUTES: usize = 128;
+/// Longest value of an attribute, in octets.
+pub const MAX_ATTRIBUTE: usize = 4 << 10;

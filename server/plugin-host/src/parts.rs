@@ -1,0 +1,170 @@
+//! The MIME parts of the message of a call, and reading them decoded.
+
+use crate::error::{HostResult, TOO_LARGE, error};
+use crate::state::GuestState;
+use postern_core::message::ContentSource;
+use postern_core::message::mime::{self, Decoder, Kind, Part, Structure};
+use std::io;
+use std::sync::Arc;
+
+/// Octets of content that are decoded at once.
+const PIECE: u64 = 64 << 10;
+/// Longest part that is given as one text, in octets.
+const MAX_TEXT: usize = 1 << 20;
+
+/// What is known of the parts once somebody has asked.
+#[derive(Default)]
+pub(crate) struct Parts {
+    loaded: Option<Loaded>,
+}
+
+struct Loaded {
+    structure: Structure,
+    section: Arc<dyn ContentSource>,
+    /// The part that was read last, so that reading on is cheap.
+    reader: Option<Reader>,
+}
+
+/// Where reading of one part stands.
+struct Reader {
+    part: u32,
+    decoder: Decoder,
+    /// Next octet to be decoded, in the body section; None after the last.
+    next: Option<u64>,
+    end: u64,
+    /// Decoded octets from `start` on.
+    decoded: Vec<u8>,
+    start: u64,
+}
+
+impl Parts {
+    pub(crate) fn clear(&mut self) {
+        self.loaded = None;
+    }
+
+    /// The numbers of the parts that have content of their own.
+    pub(crate) fn leaves(&self) -> Vec<u32> {
+        let parts = self.loaded.as_ref().map(|loaded| loaded.structure.parts()).unwrap_or_default();
+        (0..).zip(parts).filter(|(_, part)| part.kind != Kind::Multipart).map(|(at, _)| at).collect()
+    }
+
+    /// A part and the multiparts around it, outermost first. A guest has no handle on one that is not there.
+    pub(crate) fn get(&self, number: u32) -> wasmtime::Result<(&Part, Vec<&Part>)> {
+        let loaded = self.loaded.as_ref().ok_or_else(gone)?;
+        let part = loaded.structure.get(number as usize).ok_or_else(gone)?;
+        let mut around = Vec::new();
+        let mut parent = part.parent;
+        while let Some(at) = parent.and_then(|at| loaded.structure.get(at)) {
+            around.insert(0, at);
+            parent = at.parent;
+        }
+        Ok((part, around))
+    }
+}
+
+fn gone() -> wasmtime::Error {
+    wasmtime::Error::msg("the message that this part belongs to is gone")
+}
+
+impl GuestState {
+    /// Reads the structure of the message, once a call.
+    pub(crate) async fn load_parts(&mut self) -> wasmtime::Result<HostResult> {
+        if self.parts.loaded.is_some() {
+            return Ok(Ok(()));
+        }
+        let (header, section) = {
+            let transaction = self.transaction()?;
+            (transaction.header.clone(), transaction.body.clone())
+        };
+        let since = self.cpu.wait_begins();
+        let scanned = mime::scan(&header, &*section).await;
+        self.cpu.waited(&since);
+        Ok(match scanned {
+            Ok(structure) => {
+                self.parts.loaded = Some(Loaded { structure, section, reader: None });
+                Ok(())
+            }
+            Err(cause) => Err(self.unreadable(&cause)),
+        })
+    }
+
+    /// Octets of a part, decoded.
+    pub(crate) async fn read_part(
+        &mut self,
+        number: u32,
+        offset: u64,
+        max: usize,
+    ) -> wasmtime::Result<HostResult<Vec<u8>>> {
+        let since = self.cpu.wait_begins();
+        let loaded = self.parts.loaded.as_mut().ok_or_else(gone)?;
+        let read = loaded.read(number, offset, max).await;
+        self.cpu.waited(&since);
+        Ok(read.map_err(|cause| self.unreadable(&cause)))
+    }
+
+    /// A whole part as text.
+    pub(crate) async fn part_text(&mut self, number: u32) -> wasmtime::Result<HostResult<String>> {
+        let label = self.parts.get(number)?.0.parameter("charset").map(str::to_owned);
+        let mut octets = Vec::new();
+        loop {
+            let piece = match self.read_part(number, octets.len() as u64, PIECE as usize).await? {
+                Ok(piece) => piece,
+                Err(refused) => return Ok(Err(refused)),
+            };
+            if piece.is_empty() {
+                break;
+            }
+            octets.extend_from_slice(&piece);
+            if octets.len() > MAX_TEXT {
+                return Ok(Err(error(TOO_LARGE, "a part is read as text up to 1 MiB")));
+            }
+        }
+        let text = mime::to_text(&octets, label.as_deref());
+        Ok(text.map(|text| text.text).map_err(|cause| error(TOO_LARGE, cause)))
+    }
+}
+
+impl Loaded {
+    async fn read(&mut self, number: u32, offset: u64, max: usize) -> io::Result<Vec<u8>> {
+        let Some(part) = self.structure.get(number as usize) else { return Ok(Vec::new()) };
+        let fits = |reader: &Reader| reader.part == number && reader.start <= offset;
+        let mut reader = match self.reader.take().filter(fits) {
+            Some(reader) => reader,
+            None => Reader {
+                part: number,
+                decoder: Decoder::new(part.encoding),
+                next: Some(part.body.start),
+                end: part.body.end,
+                decoded: Vec::new(),
+                start: 0,
+            },
+        };
+        let octets = reader.read(&*self.section, offset, max).await?;
+        self.reader = Some(reader);
+        Ok(octets)
+    }
+}
+
+impl Reader {
+    async fn read(&mut self, section: &dyn ContentSource, offset: u64, max: usize) -> io::Result<Vec<u8>> {
+        loop {
+            let skip = usize::try_from(offset - self.start).unwrap_or(usize::MAX).min(self.decoded.len());
+            self.decoded.drain(..skip);
+            self.start += skip as u64;
+            if !self.decoded.is_empty() {
+                let count = max.min(self.decoded.len());
+                return Ok(self.decoded[..count].to_vec());
+            }
+            let Some(next) = self.next else { return Ok(Vec::new()) };
+            let wanted = usize::try_from(self.end.saturating_sub(next).min(PIECE)).unwrap_or_default();
+            let piece = if wanted == 0 { bytes::Bytes::new() } else { section.read(next, wanted).await? };
+            if piece.is_empty() {
+                self.decoder.finish(&mut self.decoded);
+                self.next = None;
+            } else {
+                self.decoder.push(&piece, &mut self.decoded);
+                self.next = Some(next + piece.len() as u64);
+            }
+        }
+    }
+}
