@@ -13,7 +13,7 @@
 //! let host = PluginHost::new(&EngineOptions::default())?;
 //! let mut spec = PluginSpec::new("header-rewrite", "plugins/header-rewrite.wasm");
 //! spec.config = serde_json::json!({ "remove": ["X-Mailer"] });
-//! let plugins = PluginSet::new(vec![host.load(spec).await?]);
+//! let plugins = PluginSet::new(vec![host.load(spec).await?.into()], SetOptions::default());
 //! if let Err(refusal) = plugins.rewrite(transaction).await {
 //!     println!("{}", refusal.reply);
 //! }
