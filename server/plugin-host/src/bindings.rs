@@ -18,8 +18,13 @@ wasmtime::component::bindgen!({
             import postern:plugin/failures@0.1.0;
             import postern:plugin/log@0.1.0;
             import postern:plugin/config@0.1.0;
+            import postern:plugin/metrics@0.1.0;
+            import postern:plugin/http-client@0.1.0;
+            import postern:plugin/kv@0.1.0;
+            import postern:plugin/dns@0.1.0;
             import postern:plugin/clock@0.1.0;
             import postern:plugin/random@0.1.0;
+            import postern:plugin/secrets@0.1.0;
 
             export postern:plugin/lifecycle@0.1.0;
             export postern:plugin/connect@0.1.0;
@@ -46,6 +51,18 @@ wasmtime::component::bindgen!({
         "postern:plugin/message.[method]part.set-text": async | trappable,
         "postern:plugin/message.[method]part.append": async | trappable,
         "postern:plugin/delivery.[method]delivery.header": async | trappable,
+        "postern:plugin/http-client.[method]request.body-part": async | trappable,
+        "postern:plugin/http-client.[method]response.read": async | trappable,
+        "postern:plugin/http-client.[method]response.body": async | trappable,
+        "postern:plugin/http-client.send": async | trappable,
+        "postern:plugin/kv.get": async | trappable,
+        "postern:plugin/kv.set": async | trappable,
+        "postern:plugin/kv.set-new": async | trappable,
+        "postern:plugin/kv.delete": async | trappable,
+        "postern:plugin/kv.keys": async | trappable,
+        "postern:plugin/kv.increment": async | trappable,
+        "postern:plugin/kv.counter": async | trappable,
+        "postern:plugin/dns.lookup": async | trappable,
     },
     exports: { default: async },
     with: {
@@ -57,6 +74,8 @@ wasmtime::component::bindgen!({
         "postern:plugin/routing.routing": super::state::RoutingHandle,
         "postern:plugin/delivery.delivery": super::state::DeliveryHandle,
         "postern:plugin/failures.failures": super::state::FailuresHandle,
+        "postern:plugin/http-client.request": super::capabilities::HttpRequest,
+        "postern:plugin/http-client.response": super::services::Incoming,
     },
     require_store_data_send: true,
 });

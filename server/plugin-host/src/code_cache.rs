@@ -36,6 +36,21 @@ fn file_name(engine: &Engine, wasm: &[u8]) -> String {
     format!("{}-{}.cwasm", hex(&Sha256::digest(wasm)), &hex(&settings.0.finalize())[..16])
 }
 
+/// Removes what was compiled from other components than these, given by their SHA-256 in hex; of these what other
+/// engines have compiled stays.
+pub(crate) fn sweep(dir: &Path, hashes: &[&str]) {
+    let Ok(entries) = fs::read_dir(dir) else { return };
+    for path in entries.flatten().map(|entry| entry.path()) {
+        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        let Some((hash, _)) = name.split_once('-').filter(|(_, rest)| rest.ends_with(".cwasm")) else { continue };
+        if !hashes.contains(&hash)
+            && let Err(error) = fs::remove_file(&path)
+        {
+            tracing::debug!(file = %path.display(), %error, "old compiled plugin code stays");
+        }
+    }
+}
+
 /// Written aside, synced and renamed: code that a power cut left half-written would be run.
 fn store(dir: &Path, file: &Path, code: &[u8]) -> io::Result<()> {
     let (mut folder, mut options) = (fs::DirBuilder::new(), fs::OpenOptions::new());
@@ -80,4 +95,21 @@ pub(crate) fn hash(wasm: &[u8]) -> String {
 
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|b| format!("{b:02x}")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn code_of_other_components_is_swept() {
+        let dir = tempfile::tempdir().unwrap();
+        let names = ["aa-1.cwasm", "aa-2.cwasm", "bb-1.cwasm", "notes.txt", "cc-1.5-0.new"];
+        for name in names {
+            fs::write(dir.path().join(name), "").unwrap();
+        }
+        sweep(dir.path(), &["aa"]);
+        let left: Vec<_> = names.into_iter().filter(|name| dir.path().join(name).exists()).collect();
+        assert_eq!(left, ["aa-1.cwasm", "aa-2.cwasm", "notes.txt", "cc-1.5-0.new"]);
+    }
 }

@@ -1,7 +1,10 @@
 //! The WebAssembly engine and its settings.
 
+use crate::services::Services;
+use crate::stats::Counters;
 use crate::ticker::Ticker;
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
 use wasmtime::{Config, Enabled, Engine, InstanceAllocationStrategy, OptLevel, PoolingAllocationConfig};
 
 /// Settings of the engine; each has a default that fits most servers.
@@ -30,14 +33,33 @@ pub struct PluginHost(pub(crate) Arc<Shared>);
 pub(crate) struct Shared {
     pub(crate) engine: Engine,
     pub(crate) ticker: Ticker,
+    pub(crate) services: Services,
+    /// What is counted of each plugin by name, over its reloads.
+    counters: Mutex<HashMap<String, Arc<Counters>>>,
+}
+
+impl Shared {
+    /// The counters of the plugin of this name.
+    pub(crate) fn counters(&self, plugin: &str) -> Arc<Counters> {
+        let mut counters = self.counters.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(counters.entry(plugin.to_owned()).or_default())
+    }
 }
 
 impl PluginHost {
-    /// Sets the engine up.
+    /// Sets the engine up, for plugins with no more to use than tools and tests need ([`Services::default`]).
     ///
     /// # Errors
     /// The system lacks what the engine needs, or a thread could not be started.
     pub fn new(options: &EngineOptions) -> Result<Self, EngineError> {
+        Self::with_services(options, Services::default())
+    }
+
+    /// Sets the engine up.
+    ///
+    /// # Errors
+    /// The system lacks what the engine needs, or a thread could not be started.
+    pub fn with_services(options: &EngineOptions, services: Services) -> Result<Self, EngineError> {
         let engine = match Engine::new(&config(Some(options))) {
             Ok(engine) => engine,
             Err(error) => {
@@ -47,7 +69,7 @@ impl PluginHost {
             }
         };
         let ticker = Ticker::start(engine.clone()).map_err(|error| EngineError(error.into()))?;
-        Ok(Self(Arc::new(Shared { engine, ticker })))
+        Ok(Self(Arc::new(Shared { engine, ticker, services, counters: Mutex::default() })))
     }
 }
 

@@ -3,6 +3,7 @@
 
 use crate::bindings::postern::plugin as api;
 use crate::load::LoadError;
+use crate::services::{HttpGrant, kv_quota};
 use crate::state::GuestState;
 use std::collections::BTreeMap;
 use wasmtime::Engine;
@@ -13,18 +14,40 @@ const PACKAGE: &str = "postern:plugin/";
 const VERSION: (u64, u64) = (0, 1);
 
 /// Interfaces that need no grant.
-const FREE: [&str; 9] = ["types", "session", "envelope", "message", "routing", "delivery", "failures", "log", "config"];
-/// Grants and the interfaces that they open.
-const GRANTS: [(&str, &str); 2] = [("clock", "clock"), ("random", "random")];
+const FREE: [&str; 10] =
+    ["types", "session", "envelope", "message", "routing", "delivery", "failures", "log", "config", "metrics"];
+/// Grants, the interfaces that they open, and an example of each.
+const GRANTS: [(&str, &str, &str); 6] = [
+    ("http", "http-client", "[\"https://api.example.com\"]"),
+    ("kv", "kv", "true"),
+    ("dns", "dns", "true"),
+    ("clock", "clock", "true"),
+    ("random", "random", "true"),
+    ("secrets", "secrets", "{ NAME = { file = \"…\" } }"),
+];
 
-/// Grants as written: `grants = { clock = true }`.
+/// Grants as written: `grants = { clock = true, http = ["https://api.example.com"] }`. Those of `secrets` are apart, as
+/// [`Secrets`].
 pub type Grants = BTreeMap<String, serde_json::Value>;
 
-/// What a plugin may reach beyond the call, ready for use.
+/// What the grant `secrets` gives: passwords and keys by name. Never shown.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct Secrets(pub BTreeMap<String, String>);
+
+impl std::fmt::Debug for Secrets {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_set().entries(self.0.keys()).finish()
+    }
+}
+
+/// What was granted.
 #[derive(Debug, Default)]
 pub(crate) struct Granted {
     /// The names of the grants that are given.
     names: Vec<&'static str>,
+    pub(crate) http: Option<HttpGrant>,
+    /// Octets of lasting state.
+    pub(crate) kv: Option<u64>,
 }
 
 /// Reads the grants and checks the imports against them.
@@ -33,12 +56,13 @@ pub(crate) fn check(
     component: &Component,
     plugin: &str,
     grants: &Grants,
+    secrets: &Secrets,
 ) -> Result<Granted, LoadError> {
-    let granted = read(plugin, grants)?;
+    let granted = read(plugin, grants, secrets)?;
     let mut imported = Vec::new();
     let component_type = component.component_type();
     for (name, _) in component_type.imports(engine) {
-        let grant = |interface: &str| GRANTS.iter().find(|(_, opens)| *opens == interface).map(|(grant, _)| *grant);
+        let grant = |interface: &str| GRANTS.iter().find(|(_, opens, _)| *opens == interface).map(|(grant, ..)| *grant);
         let Some(interface) = ours(name).filter(|name| FREE.contains(name) || grant(name).is_some()) else {
             return Err(LoadError::UnknownImport { plugin: plugin.into(), import: name.into(), hint: hint(name) });
         };
@@ -69,16 +93,35 @@ pub(crate) fn is_of_package(name: &str) -> bool {
 }
 
 /// Reads the values.
-fn read(plugin: &str, grants: &Grants) -> Result<Granted, LoadError> {
+fn read(plugin: &str, grants: &Grants, secrets: &Secrets) -> Result<Granted, LoadError> {
     let mut granted = Granted::default();
     for (name, value) in grants {
-        let Some((known, _)) = GRANTS.iter().find(|(known, _)| *known == name) else {
+        let Some((known, ..)) = GRANTS.iter().find(|(known, ..)| *known == name) else {
             return Err(LoadError::UnknownGrant { plugin: plugin.into(), grant: name.clone(), hint: near_miss(name) });
         };
         let bad = |what: String| LoadError::BadGrant { plugin: plugin.into(), grant: name.clone(), what };
-        if value.as_bool().ok_or_else(|| bad("is either true or false".to_owned()))? {
+        let given =
+            match *known {
+                "http" => {
+                    granted.http = Some(HttpGrant::parse(value).map_err(|error| bad(error.to_string()))?);
+                    true
+                }
+                "kv" => {
+                    granted.kv = kv_quota(value).map_err(|error| bad(error.to_string()))?;
+                    granted.kv.is_some()
+                }
+                "secrets" => return Err(bad(
+                    "the grant `secrets` is a table of names, each with a text, { file = \"…\" } or { env = \"…\" }"
+                        .into(),
+                )),
+                _ => value.as_bool().ok_or_else(|| bad(format!("the grant `{name}` is either true or false")))?,
+            };
+        if given {
             granted.names.push(*known);
         }
+    }
+    if !secrets.0.is_empty() {
+        granted.names.push("secrets");
     }
     Ok(granted)
 }
@@ -87,12 +130,12 @@ fn near_miss(name: &str) -> String {
     if FREE.contains(&name) {
         return "it needs no grant".into();
     }
-    if let Some((grant, _)) = GRANTS.iter().find(|(_, interface)| *interface == name) {
+    if let Some((grant, ..)) = GRANTS.iter().find(|(_, interface, _)| *interface == name) {
         return format!("the grant for it is `{grant}`");
     }
-    match GRANTS.iter().find(|(known, _)| strsim::damerau_levenshtein(name, known) <= 2) {
-        Some((near, _)) => format!("did you mean `{near}`?"),
-        None => format!("there is: {}", GRANTS.map(|(grant, _)| grant).join(", ")),
+    match GRANTS.iter().find(|(known, ..)| strsim::damerau_levenshtein(name, known) <= 2) {
+        Some((near, ..)) => format!("did you mean `{near}`?"),
+        None => format!("there are {}", GRANTS.map(|(grant, ..)| grant).join(", ")),
     }
 }
 
@@ -110,7 +153,8 @@ fn hint(import: &str) -> &'static str {
 fn line_to_add(grants: &Grants, grant: &str) -> String {
     let mut entries: Vec<String> =
         grants.iter().filter(|(name, _)| *name != grant).map(|(name, value)| format!("{name} = {value}")).collect();
-    entries.push(format!("{grant} = true"));
+    let example = GRANTS.iter().find(|(known, ..)| *known == grant).map_or("true", |(.., example)| example);
+    entries.push(format!("{grant} = {example}"));
     format!("grants = {{ {} }}", entries.join(", "))
 }
 
@@ -127,8 +171,13 @@ pub(crate) fn linker(engine: &Engine, granted: &Granted) -> wasmtime::Result<Lin
     api::failures::add_to_linker::<_, Own>(&mut linker, |state| state)?;
     api::log::add_to_linker::<_, Own>(&mut linker, |state| state)?;
     api::config::add_to_linker::<_, Own>(&mut linker, |state| state)?;
+    api::metrics::add_to_linker::<_, Own>(&mut linker, |state| state)?;
     for grant in &granted.names {
         match *grant {
+            "http" => api::http_client::add_to_linker::<_, Own>(&mut linker, |state| state)?,
+            "kv" => api::kv::add_to_linker::<_, Own>(&mut linker, |state| state)?,
+            "dns" => api::dns::add_to_linker::<_, Own>(&mut linker, |state| state)?,
+            "secrets" => api::secrets::add_to_linker::<_, Own>(&mut linker, |state| state)?,
             "clock" => api::clock::add_to_linker::<_, Own>(&mut linker, |state| state)?,
             "random" => api::random::add_to_linker::<_, Own>(&mut linker, |state| state)?,
             _ => {}
@@ -155,9 +204,20 @@ mod tests {
     #[test]
     fn grants_are_read_and_near_misses_named() {
         let grants = |json: &str| serde_json::from_str::<Grants>(json).unwrap();
-        assert_eq!(read("p", &grants(r#"{"clock": true}"#)).unwrap().names, ["clock"]);
-        assert_eq!(read("p", &grants(r#"{"clock": false}"#)).unwrap().names, [""; 0]);
-        let error = |json: &str| read("p", &grants(json)).unwrap_err().to_string();
+        let read = |json: &str, secrets: &Secrets| read("p", &grants(json), secrets);
+        let none = Secrets::default();
+        assert_eq!(read(r#"{"clock": true}"#, &none).unwrap().names, ["clock"]);
+        assert_eq!(read(r#"{"clock": false, "kv": false}"#, &none).unwrap().names, [""; 0]);
+        let some = Secrets(BTreeMap::from([("a".to_owned(), "s3cret".to_owned())]));
+        assert_eq!(read("{}", &some).unwrap().names, ["secrets"]);
+        assert!(!format!("{some:?}").contains("s3cret"));
+        let granted = read(r#"{"http": ["https://a.example"], "kv": "2MiB"}"#, &none).unwrap();
+        assert_eq!((granted.http.is_some(), granted.kv), (true, Some(2 << 20)));
+        let error = |json: &str| read(json, &none).unwrap_err().to_string();
+        assert!(error(r#"{"http": true}"#).contains("list of origins"));
+        assert!(error(r#"{"kv": 3}"#).contains("10MiB"));
+        assert!(error(r#"{"secrets": true}"#).contains("table of names"));
+        assert!(error(r#"{"http-client": true}"#).contains("the grant for it is `http`"));
         assert!(error(r#"{"clokc": true}"#).contains("did you mean `clock`?"));
         assert!(error(r#"{"log": true}"#).contains("needs no grant"));
         assert!(error(r#"{"clock": "yes"}"#).contains("true or false"));

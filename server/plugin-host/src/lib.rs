@@ -34,6 +34,7 @@ mod instance;
 mod load;
 mod log;
 mod meters;
+mod part_source;
 mod parts;
 mod plugin;
 mod pool;
@@ -50,7 +51,7 @@ mod words;
 
 pub use breaker::BreakerSpec;
 pub use engine::{EngineError, EngineOptions, PluginHost};
-pub use grants::Grants;
+pub use grants::{Grants, Secrets};
 pub use load::{LoadError, OnError, PluginSpec, When};
 pub use plugin::Plugin;
 pub use set::{PluginSet, SetOptions};

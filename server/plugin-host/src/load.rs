@@ -1,20 +1,20 @@
 //! From a `[[plugin]]` entry to a plugin that can be called: read, compile, check imports and exports, try one instance.
 
 use crate::breaker::{Breaker, BreakerSpec};
+use crate::capabilities::Reach;
 use crate::code_cache;
 use crate::engine::{PluginHost, Shared};
-use crate::grants::{self, Grants};
+use crate::grants::{self, Granted, Grants, Secrets};
 use crate::hooks::HookIndices;
 use crate::instance::{CallError, Template};
 use crate::log::{LogLimiter, escape};
 use crate::plugin::Plugin;
 use crate::pool::Pool;
-use crate::state::Identity;
-use crate::stats::Counters;
+use crate::state::{GuestState, Identity};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use wasmtime::component::Component;
+use wasmtime::component::{Component, InstancePre};
 
 /// What a failed call of a plugin does to the message. Calls that the server had no room for always answer 451.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -50,6 +50,8 @@ pub struct PluginSpec {
     pub config: serde_json::Value,
     /// What it may reach, as written: `{ clock = true }`.
     pub grants: Grants,
+    /// What the grant `secrets` gives.
+    pub secrets: Secrets,
     /// What its failure does to the message.
     pub on_error: OnError,
     /// How long the guest may run in one call, without waiting.
@@ -80,6 +82,7 @@ impl PluginSpec {
             component: component.into(),
             config: serde_json::Value::Null,
             grants: Grants::new(),
+            secrets: Secrets::default(),
             on_error: OnError::Defer,
             cpu: Duration::from_millis(100),
             deadline: Duration::from_secs(5),
@@ -142,13 +145,13 @@ pub enum LoadError {
         hint: String,
     },
     /// A grant with a value of the wrong kind.
-    #[error("plugin {plugin:?}: the grant `{grant}` {what}")]
+    #[error("plugin {plugin:?}: {what}")]
     BadGrant {
         /// Name of the plugin.
         plugin: String,
         /// The grant.
         grant: String,
-        /// What it has to be.
+        /// What it has to be, in a sentence that names it.
         what: String,
     },
     /// It imports what this server does not have.
@@ -248,10 +251,23 @@ impl PluginHost {
         let name = spec.name.clone();
         let shared = self.0.clone();
         let prepared = tokio::task::spawn_blocking(move || prepare(&shared, spec)).await;
-        let (spec, template, sha256) =
-            prepared.map_err(|error| LoadError::Start { plugin: name, detail: error.to_string() })??;
+        let prepared = prepared.map_err(|error| LoadError::Start { plugin: name, detail: error.to_string() })??;
+        let Prepared { spec, sha256, author, config, granted, pre, hooks } = prepared;
+        let reach = Reach::open(&self.0.services, &spec.name, granted, spec.secrets.clone()).await;
+        let reach = reach
+            .map_err(|error| LoadError::Start { plugin: spec.name.clone(), detail: format!("its state: {error}") })?;
+        let name = spec.name.as_str().into();
+        let identity = Identity { name, author: author.into(), config, log: LogLimiter::new(), reach };
+        let template = Template {
+            host: self.0.clone(),
+            pre,
+            hooks,
+            identity: Arc::new(identity),
+            cpu: spec.cpu,
+            memory: usize::try_from(spec.memory).unwrap_or(usize::MAX),
+        };
 
-        let counters = Arc::new(Counters::default());
+        let counters = self.0.counters(&spec.name);
         let pool = Pool::new(template, spec.instances, counters.clone());
         let tried = pool.try_one(Instant::now() + spec.deadline.max(START)).await;
         tried.map_err(|error| match error {
@@ -261,6 +277,30 @@ impl PluginHost {
         let now = Instant::now();
         let breakers = std::array::from_fn(|_| Breaker::new(spec.breaker, now));
         Ok(Plugin { host: self.0.clone(), pool, counters, breakers, spec, sha256 })
+    }
+}
+
+impl PluginHost {
+    /// The plugin of the generation before, if it is the same in config and component, else the plugin loaded anew. One
+    /// that is kept keeps its instances and its breakers.
+    ///
+    /// # Errors
+    /// As [`PluginHost::load`].
+    pub async fn load_or_keep(&self, spec: PluginSpec, before: Option<&Arc<Plugin>>) -> Result<Arc<Plugin>, LoadError> {
+        if let Some(before) = before.filter(|before| before.spec == spec) {
+            let file = spec.component.clone();
+            let read = tokio::task::spawn_blocking(move || std::fs::read(file).map(|wasm| code_cache::hash(&wasm)));
+            if read.await.is_ok_and(|hash| hash.is_ok_and(|hash| hash == before.sha256)) {
+                return Ok(Arc::clone(before));
+            }
+        }
+        self.load(spec).await.map(Arc::new)
+    }
+
+    /// Removes compiled code from the cache that none of these plugins was loaded from.
+    pub fn sweep_code_cache(&self, dir: &Path, plugins: &[Arc<Plugin>]) {
+        let hashes: Vec<&str> = plugins.iter().map(|plugin| plugin.sha256()).collect();
+        code_cache::sweep(dir, &hashes);
     }
 }
 
@@ -285,8 +325,21 @@ fn check_limits(spec: &PluginSpec) -> Result<(), LoadError> {
     Err(LoadError::Limits { plugin: spec.name.clone(), what })
 }
 
+/// All that is known of a plugin before it has an instance.
+struct Prepared {
+    spec: PluginSpec,
+    /// Of its component.
+    sha256: String,
+    /// Name and version.
+    author: String,
+    config: serde_json::Value,
+    granted: Granted,
+    pre: InstancePre<GuestState>,
+    hooks: HookIndices,
+}
+
 /// All that needs no instance. Blocks: it reads and compiles.
-fn prepare(shared: &Arc<Shared>, spec: PluginSpec) -> Result<(PluginSpec, Template, String), LoadError> {
+fn prepare(shared: &Arc<Shared>, spec: PluginSpec) -> Result<Prepared, LoadError> {
     let plugin = || spec.name.clone();
     let wasm = std::fs::read(&spec.component).map_err(|source| LoadError::Read {
         plugin: plugin(),
@@ -303,7 +356,7 @@ fn prepare(shared: &Arc<Shared>, spec: PluginSpec) -> Result<(PluginSpec, Templa
     }
     let unfit = |source| LoadError::Component { plugin: plugin(), source };
     let component = compile(shared, &wasm, spec.cache_dir.as_deref()).map_err(unfit)?;
-    let granted = grants::check(&shared.engine, &component, &spec.name, &spec.grants)?;
+    let granted = grants::check(&shared.engine, &component, &spec.name, &spec.grants, &spec.secrets)?;
     let linker = grants::linker(&shared.engine, &granted).map_err(unfit)?;
     let pre = linker.instantiate_pre(&component).map_err(unfit)?;
     let hooks = HookIndices::read(&shared.engine, &component, &pre, &spec.name)?;
@@ -319,16 +372,7 @@ fn prepare(shared: &Arc<Shared>, spec: PluginSpec) -> Result<(PluginSpec, Templa
         Some(version) => format!("{}@{version}", spec.name),
         None => spec.name.clone(),
     };
-    let identity = Identity { name: spec.name.as_str().into(), author: author.into(), config, log: LogLimiter::new() };
-    let template = Template {
-        host: shared.clone(),
-        pre,
-        hooks,
-        identity: Arc::new(identity),
-        cpu: spec.cpu,
-        memory: usize::try_from(spec.memory).unwrap_or(usize::MAX),
-    };
-    Ok((spec, template, sha256))
+    Ok(Prepared { spec, sha256, author, config, granted, pre, hooks })
 }
 
 fn compile(shared: &Shared, wasm: &[u8], cache_dir: Option<&Path>) -> wasmtime::Result<Component> {

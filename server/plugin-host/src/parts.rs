@@ -42,6 +42,11 @@ impl Parts {
         self.loaded = None;
     }
 
+    /// The content that the parts are ranges of.
+    pub(crate) fn section(&self) -> wasmtime::Result<Arc<dyn ContentSource>> {
+        Ok(Arc::clone(&self.loaded.as_ref().ok_or_else(gone)?.section))
+    }
+
     /// The numbers of the parts that have content of their own.
     pub(crate) fn leaves(&self) -> Vec<u32> {
         let parts = self.loaded.as_ref().map(|loaded| loaded.structure.parts()).unwrap_or_default();

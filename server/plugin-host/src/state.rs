@@ -1,16 +1,19 @@
 //! What the host keeps beside each instance: the subject of the call in progress, and the meters that end a call which
 //! takes too much.
 
+use crate::capabilities::Reach;
 use crate::error::{HostError, NOT_NOW, error};
 use crate::log::LogLimiter;
 use crate::meters::{CpuMeter, MemoryMeter};
 use crate::parts::Parts;
+use crate::services::Random;
 use crate::subject::Subject;
 use postern_core::hook::{Change, Delivery, Failures, HookPoint, Routing, Session, Transaction};
 use postern_core::mail::{QueueId, Recipient};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Instant;
+use wasmtime::component::ResourceTable;
 
 /// Behind a guest's `session`. A guest can't forge handles, and there is one session a call, so it holds nothing.
 pub struct SessionHandle;
@@ -29,6 +32,8 @@ pub struct DeliveryHandle;
 /// Behind a guest's `failures`.
 pub struct FailuresHandle;
 
+/// Requests and answers that a guest may hold at once.
+const MAX_HANDLES: usize = 64;
 /// How many edits one call may make.
 const MAX_EDITS: usize = 10_000;
 /// How many of them are remembered with their author, for the log; the others are counted.
@@ -45,6 +50,8 @@ pub(crate) struct Identity {
     /// The config as JSON.
     pub(crate) config: serde_json::Value,
     pub(crate) log: LogLimiter,
+    /// What it may use of the server.
+    pub(crate) reach: Reach,
 }
 
 pub(crate) struct GuestState {
@@ -53,6 +60,9 @@ pub(crate) struct GuestState {
     pub(crate) memory: MemoryMeter,
     /// MIME parts of the message of the call.
     pub(crate) parts: Parts,
+    /// Requests and answers that the guest holds.
+    pub(crate) table: ResourceTable,
+    pub(crate) random: Random,
     /// When the call in progress must have ended.
     pub(crate) deadline: Option<Instant>,
     point: Option<HookPoint>,
@@ -63,8 +73,12 @@ pub(crate) struct GuestState {
 
 impl GuestState {
     pub(crate) fn new(identity: Arc<Identity>, ticks: Arc<AtomicU64>, memory: usize) -> Self {
+        let mut table = ResourceTable::new();
+        table.set_max_capacity(MAX_HANDLES);
         Self {
             identity,
+            table,
+            random: Random::default(),
             cpu: CpuMeter::new(ticks),
             memory: MemoryMeter::new(memory),
             parts: Parts::default(),
@@ -88,6 +102,11 @@ impl GuestState {
     pub(crate) fn finish(&mut self) -> (Subject, Vec<Change>) {
         (self.point, self.deadline) = (None, None);
         self.parts.clear();
+        if !self.table.is_empty() {
+            // Answers hold connections: none outlives its call.
+            self.table = ResourceTable::new();
+            self.table.set_max_capacity(MAX_HANDLES);
+        }
         let mut changes = std::mem::take(&mut self.changes);
         if let Some(more) = self.edits.checked_sub(MAX_CHANGES).filter(|more| *more > 0) {
             let what = format!("and {} more", thousands(more));

@@ -11,12 +11,16 @@ mod http;
 mod kv;
 mod metrics;
 mod random;
+mod set;
 
 pub use dns::{Dns, DnsRecords, MAX_DNS_RECORDS, MAX_DNS_TEXT, RecordKind};
 pub use error::{GrantError, ServiceError};
 pub use http::{
     Http, HttpClient, HttpGrant, HttpSetupError, Incoming, MAX_ANSWER, MAX_READ, MAX_REDIRECTS, Outgoing, RequestBody,
 };
-pub use kv::{Clock, DEFAULT_QUOTA, Kv, KvRegistry, KvRow, KvStore, KvStores, MAX_KEY, MAX_VALUE, kv_quota};
+pub use kv::{
+    Clock, DEFAULT_QUOTA, Kv, KvRegistry, KvRow, KvStore, KvStores, MAX_KEY, MAX_VALUE, kv_quota, memory_stores,
+};
 pub use metrics::{CustomMetrics, MAX_METRICS, MetricsRegistry};
 pub use random::{MAX_RANDOM, Random};
+pub use set::Services;

@@ -28,7 +28,7 @@ pub fn run(args: &CheckArgs) -> anyhow::Result<()> {
         return out::print(KEYS);
     }
     let config = args.config.load()?;
-    blocking(async { Ok(relay::load_plugins(&config).await.map(drop)?) })?;
+    blocking(async { Ok(relay::check_plugins(&config).await?) })?;
     if args.json {
         out::print(&(serde_json::to_string_pretty(&config.written).context("can't print the config")? + "\n"))
     } else {

@@ -9,6 +9,7 @@ mod out;
 #[cfg(feature = "plugins")]
 pub mod plugin_build;
 mod queue;
+mod reload;
 mod run;
 pub mod sink;
 mod spool;
@@ -35,6 +36,8 @@ enum Command {
     Check(check::CheckArgs),
     /// Make a folder with a config to start from
     Create(create::CreateArgs),
+    /// Let the running server take over a changed config and changed plugins
+    Reload(reload::ReloadArgs),
     /// Look at the queue of the running server, and act on it
     #[command(subcommand)]
     Queue(queue::QueueCommand),
@@ -61,7 +64,7 @@ enum PluginCommand {
 }
 
 /// Which config.
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 struct ConfigArgs {
     /// Config file; may be repeated, later files override single keys [default: postern.toml, /etc/postern/postern.toml]
     #[arg(short, long = "config", value_name = "FILE")]
@@ -88,6 +91,7 @@ pub fn main() -> ExitCode {
         Command::Run(args) => run::run(&args),
         Command::Check(args) => check::run(&args),
         Command::Create(args) => create::run(&args),
+        Command::Reload(args) => reload::run(&args),
         Command::Queue(command) => queue::run(&command),
         Command::Spool(command) => spool::run(&command),
         Command::Sink(options) => run::blocking(async { sink::run(options, run::stop_signal()).await }),

@@ -1,11 +1,13 @@
 //! `postern run`: the server in the foreground.
 
 use super::ConfigArgs;
-use crate::observe;
+use crate::observe::{self, metrics::Metrics};
 use crate::relay::Server;
 use anyhow::Context as _;
 use clap::Args;
+use std::sync::Arc;
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::mpsc::{self, error::TrySendError};
 use tracing::{error, info, warn};
 
 /// `postern run`
@@ -25,11 +27,13 @@ pub fn run(args: &RunArgs) -> anyhow::Result<()> {
         warn!(%address, "http.address is set; this version does not serve HTTP yet");
     }
     blocking(async move {
-        let stop = stop_signal();
-        ignore_hangup()?;
+        let (stop, hangup) = (stop_signal(), hangups()?);
         raise_descriptor_limit();
-        let server = Server::start(&config).await.inspect_err(|error| error!(%error, "can't start"))?;
-        server.run(stop).await?;
+        let metrics = Metrics::install()?;
+        let args = args.config.clone();
+        let server = Server::start(&config, Arc::new(move || args.load()), Some(metrics)).await;
+        let server = server.inspect_err(|error| error!(%error, "can't start"))?;
+        server.run(stop, hangup).await?;
         Ok(())
     })
 }
@@ -97,13 +101,16 @@ fn raise_descriptor_limit() {
     }
 }
 
-/// SIGHUP will reload the config; until then it must not end the server.
-fn ignore_hangup() -> anyhow::Result<()> {
+/// Each SIGHUP asks for a reload; those that come while one waits are one.
+fn hangups() -> anyhow::Result<mpsc::Receiver<()>> {
     let mut hangup = signal(SignalKind::hangup()).context("can't watch for SIGHUP")?;
+    let (ask, asked) = mpsc::channel(1);
     tokio::spawn(async move {
         while hangup.recv().await.is_some() {
-            warn!("SIGHUP: this version does not reload its config; restart it");
+            if matches!(ask.try_send(()), Err(TrySendError::Closed(()))) {
+                break;
+            }
         }
     });
-    Ok(())
+    Ok(asked)
 }

@@ -11,8 +11,13 @@ use toml::{Table, Value};
 pub const ENV_PREFIX: &str = "POSTERN__";
 
 /// Keys that hold paths; a relative one belongs to the folder of the file that names it. `*` stands for any name.
-const PATHS: [&[&str]; 4] =
-    [&["data_dir"], &["tls", "roots"], &["plugin", "*", "component"], &["zone", "*", "smart_host", "password", "file"]];
+const PATHS: [&[&str]; 5] = [
+    &["data_dir"],
+    &["tls", "roots"],
+    &["plugin", "*", "component"],
+    &["plugin", "*", "grants", "secrets", "*", "file"],
+    &["zone", "*", "smart_host", "password", "file"],
+];
 
 /// Reads and merges the files and the environment.
 pub fn read(files: &[PathBuf], env: impl Iterator<Item = (String, String)>) -> Result<Table, ConfigError> {
@@ -41,10 +46,10 @@ fn read_file(file: &Path) -> Result<Table, ConfigError> {
     Ok(table)
 }
 
-/// The error with its line, unless that has a password in it: then with the line's number alone.
+/// The error with its line, unless that has a password or secrets in it: then with the line's number alone.
 fn shown(text: &str, error: &toml::de::Error) -> String {
     let full = error.to_string();
-    if !full.contains("password") {
+    if !full.contains("password") && !full.contains("secrets") {
         return full;
     }
     let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
@@ -177,11 +182,15 @@ mod tests {
     fn relative_paths_belong_to_their_file() {
         let mut base =
             table("data_dir = 'data'\n[[plugin]]\ncomponent = 'p.wasm'\n[[plugin]]\ncomponent = '/abs.wasm'");
+        let mut secret = table("[[plugin]]\ngrants = { secrets = { a = { file = 'k' }, b = 't', c = { env = 'E' } } }");
         let mut zone = table("[zone.a]\nsmart_host = { password = { file = 'secret' } }\n[zone.b]");
         for path in PATHS {
             resolve(&mut base, path, Path::new("etc"));
             resolve(&mut zone, path, Path::new("etc"));
+            resolve(&mut secret, path, Path::new("etc"));
         }
+        let resolved = "[[plugin]]\ngrants = { secrets = { a = { file = 'etc/k' }, b = 't', c = { env = 'E' } } }";
+        assert_eq!(secret, table(resolved));
         assert_eq!(zone, table("[zone.a]\nsmart_host = { password = { file = 'etc/secret' } }\n[zone.b]"));
         assert_eq!(
             base,

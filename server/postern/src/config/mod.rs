@@ -14,7 +14,9 @@ use crate::deliver::TlsSection;
 use crate::http::HttpSection;
 use crate::observe::LogSection;
 use crate::receive::{Listener, ListenerSection};
-use crate::relay::{DomainLimits, DomainSection, DsnSection, PluginSection, PoolSection, QueueSection, ZoneSection};
+use crate::relay::{
+    DomainLimits, DomainSection, DsnSection, HooksSection, PluginSection, PoolSection, QueueSection, ZoneSection,
+};
 use crate::resolve::{Dns, DnsSection};
 use postern_core::zone::{DEFAULT_ZONE, Pool, Zone};
 use serde::{Deserialize, Serialize};
@@ -86,6 +88,8 @@ pub struct Written {
     pub dns: DnsSection,
     /// `[tls]`
     pub tls: TlsSection,
+    /// `[hooks]`
+    pub hooks: HooksSection,
     /// `[[plugin]]`
     pub plugin: Vec<PluginSection>,
     /// `[log]`
@@ -186,8 +190,11 @@ impl Config {
         let dns = written.dns.check().map_err(ConfigError::Value)?;
         written.tls.check().map_err(ConfigError::Value)?;
         let mut names = std::collections::BTreeSet::new();
+        written.hooks.check().map_err(ConfigError::Value)?;
+        let listener_names: Vec<&str> = listeners.iter().map(|listener| &*listener.name).collect();
+        let zone_names: Vec<&str> = zones.iter().map(|zone| &*zone.name).collect();
         for plugin in &written.plugin {
-            plugin.check().map_err(ConfigError::Value)?;
+            plugin.check(&listener_names, &zone_names).map_err(ConfigError::Value)?;
             if !names.insert(&plugin.name) {
                 return Err(ConfigError::Value(format!("[[plugin]]: two are named `{}`", plugin.name)));
             }
@@ -252,7 +259,7 @@ mod tests {
             "[zone.default]\nsmart_host = {host}\nper_domain = {{ connections = 1 }}\n\
              [domain.'gmail.com']\nconnections = 1\n[http]\naddress = '127.0.0.1:1'"
         );
-        let plugin = "\n[[plugin]]\nname = 'p'\ncomponent = 'c'";
+        let plugin = "\n[[plugin]]\nname = 'p'\ncomponent = 'c'\ngrants = { secrets = { s = 's3cret' } }";
         let mut written: Written = toml::from_str(&format!("{text}{plugin}")).unwrap();
         written.fill();
         let full: toml::Table = toml::from_str(&toml::to_string(&written).unwrap()).unwrap();
@@ -365,6 +372,14 @@ mod tests {
         assert!(load(&format!("{zone}[tls]\nroots = ''")).is_ok());
         check(&format!("{plugin}on_eror = 'skip'"), &["line 4", "did you mean `on_error`?"]);
         assert!(Config::load(&[PathBuf::from("no/such.toml")], std::iter::empty()).is_err());
+        check(&format!("{zone}{plugin}when = {{ zone = ['b'] }}"), &["[[plugin]] a: when.zone: ", "`b`", "default"]);
+        check(&format!("{zone}{plugin}when = {{ zones = ['b'] }}"), &["line 6", "did you mean `zone`?"]);
+        check(&format!("{zone}{plugin}sha256 = 'abc'"), &["[[plugin]] a: sha256 "]);
+        check(&format!("{zone}{plugin}breaker = {{ rest = '0s' }}"), &["[[plugin]] a: breaker.rest "]);
+        check(&format!("{zone}[hooks]\nbudget = '0s'"), &["hooks.budget: "]);
+        check(&format!("{zone}[hooks]\nconcurrency = 0"), &["hooks.concurrency: "]);
+        let secret = "grants = { secrets = { key = { file = 'no-such' } } }";
+        assert!(load(&format!("{zone}{plugin}{secret}")).is_ok(), "secrets are read when the plugin is loaded");
         assert!(load(&format!("{zone}{plugin}")).is_ok());
         let config = load("").unwrap();
         assert_eq!((config.zones.len(), config.listeners.len()), (1, 1), "the empty file is a working config");

@@ -1,12 +1,14 @@
-//! HTTP: for now the control socket alone, which speaks the native API (`/api/v1/…`) over a Unix socket whose file
+//! HTTP: for now the control socket alone, which speaks the native API (`/api/v1/…`), and `/metrics`, over a Unix socket whose file
 //! permission is its credential. The only user of axum; it reaches the store through [`crate::spool`]'s traits alone.
 
 mod actions;
+mod control;
 mod messages;
 mod problem;
 mod recipients;
 
 pub use actions::{ActionReply, ActionRequest, Verb};
+pub use control::{Control, HookView, PluginView, PluginsView, Reloaded};
 pub use messages::MessageView;
 pub use problem::Problem;
 pub use recipients::{RecipientRow, RecipientsPage};
@@ -78,6 +80,8 @@ pub struct Api<S> {
     pub spool: S,
     /// What a retry clears.
     pub back_off: Arc<dyn BackOff>,
+    /// What runs beside the queue.
+    pub control: Arc<dyn Control>,
     /// The time.
     pub clock: fn() -> Timestamp,
 }
@@ -92,6 +96,9 @@ fn router<S: Spool>(api: Api<S>) -> Router {
         .route("/api/v1/recipients", get(recipients::list::<S>))
         .route("/api/v1/messages/{id}", get(messages::show::<S>))
         .route("/api/v1/messages/{id}/content", get(messages::content::<S>))
+        .route("/api/v1/plugins", get(control::plugins::<S>))
+        .route("/api/v1/reload", post(control::reload::<S>))
+        .route("/metrics", get(control::metrics::<S>))
         .fallback(unknown_path)
         .method_not_allowed_fallback(wrong_method)
         .layer(DefaultBodyLimit::max(MAX_BODY))

@@ -13,7 +13,7 @@ pub use queued::Queued;
 use crate::spool::{Draft, Health, Spool, SpoolError};
 use bytes::Bytes;
 use held::{Budget, Held};
-use postern_core::hook::{HookPoint, Hooks, MemoryScratch, Places, Refusal, Session, Transaction};
+use postern_core::hook::{HookPoint, Hooks, LiveHooks, MemoryScratch, Places, Refusal, Session, Transaction};
 use postern_core::mail::{Address, EnhancedCode, Envelope, QueueId, Recipient, Reply, ReversePath};
 use postern_core::message::{HeaderBlock, HeaderSplitter};
 use postern_core::route::QueueKey;
@@ -73,7 +73,7 @@ pub struct Policy {
 /// What all transactions share.
 pub struct Intake<S: Spool> {
     spool: S,
-    hooks: Arc<dyn Hooks>,
+    hooks: Arc<LiveHooks>,
     router: Arc<dyn Router>,
     hostname: Arc<str>,
     clock: fn() -> Timestamp,
@@ -85,7 +85,7 @@ impl<S: Spool> Intake<S> {
     /// An intake into `spool`. `hostname` stands in Received and replies.
     pub fn new(
         spool: S,
-        hooks: Arc<dyn Hooks>,
+        hooks: Arc<LiveHooks>,
         router: Arc<dyn Router>,
         hostname: &str,
         clock: fn() -> Timestamp,
@@ -111,7 +111,8 @@ impl<S: Spool> Intake<S> {
     /// # Errors
     /// What it is told instead of a greeting: 421 or 5yz.
     pub async fn connect(&self, session: &mut Session) -> Result<(), Refusal> {
-        if self.hooks.wants(HookPoint::Connect) { self.hooks.connect(session).await } else { Ok(()) }
+        let hooks = self.hooks.get();
+        if hooks.wants(HookPoint::Connect) { hooks.connect(session).await } else { Ok(()) }
     }
 
     /// Starts a transaction.
@@ -130,11 +131,13 @@ impl<S: Spool> Intake<S> {
         (envelope.ret, envelope.envid) = (mail.ret, mail.envid);
         let scratch = Arc::new(MemoryScratch(MAX_SCRATCH));
         let mut transaction = Transaction::new(Arc::new(session.clone()), envelope, scratch);
-        if self.hooks.wants(HookPoint::Mail) {
-            self.hooks.mail(&mut transaction).await?;
+        let hooks = self.hooks.get();
+        if hooks.wants(HookPoint::Mail) {
+            hooks.mail(&mut transaction).await?;
         }
         Ok(Incoming {
             policy,
+            hooks,
             transaction,
             declared: mail.size,
             draft: None,
@@ -149,6 +152,8 @@ impl<S: Spool> Intake<S> {
 /// One message on its way in. Dropping it leaves nothing behind.
 pub struct Incoming<S: Spool> {
     policy: Policy,
+    /// Those that were in force at MAIL: a message sees one generation of plugins.
+    hooks: Arc<dyn Hooks>,
     transaction: Transaction,
     declared: Option<u64>,
     draft: Option<S::Draft>,
@@ -163,9 +168,9 @@ impl<S: Spool> Incoming<S> {
     ///
     /// # Errors
     /// The reply to RCPT: there is no room for it, or a plugin refuses it.
-    pub async fn add(&mut self, intake: &Intake<S>, mut recipient: Recipient) -> Result<(), Refusal> {
-        if intake.hooks.wants(HookPoint::Rcpt) {
-            intake.hooks.rcpt(&mut self.transaction, &mut recipient).await?;
+    pub async fn add(&mut self, mut recipient: Recipient) -> Result<(), Refusal> {
+        if self.hooks.wants(HookPoint::Rcpt) {
+            self.hooks.rcpt(&mut self.transaction, &mut recipient).await?;
         }
         if !self.held.grow(recipient.octets() + RECIPIENT_COST) {
             let detail = "too much is held in memory for messages on their way in".into();
@@ -243,7 +248,8 @@ impl<S: Spool> Incoming<S> {
             return Err(Refusal { reply: local_error(), detail: "content came before its draft".into() });
         };
         let sealed = draft.seal().await.map_err(|error| spool_refusal(&error))?;
-        let prepared = Prepared { policy: self.policy, transaction: self.transaction, header: self.header, sealed };
+        let Self { policy, hooks, transaction, header, .. } = self;
+        let prepared = Prepared { policy, hooks, transaction, header, sealed };
         prepared.queue(intake).await
     }
 }

@@ -5,7 +5,7 @@ use super::{Choices, Intake, Policy, Queued, header_too_large, local_error, spoo
 use crate::observe::delivery_log;
 use crate::spool::{NewMessage, Origin, SealedDraft, Spool, Start};
 use bytes::Bytes;
-use postern_core::hook::{Disposition, HookPoint, Refusal, Routed, Routing, Session, Transaction};
+use postern_core::hook::{Disposition, HookPoint, Hooks, Refusal, Routed, Routing, Session, Transaction};
 use postern_core::mail::{EnhancedCode, Envelope, QueueId, RecipientId, Reply, Seq};
 use postern_core::message::{CompleteError, Completed, Completion, ContentSource, HeaderBlock, Received};
 use postern_core::route::QueueKey;
@@ -20,6 +20,7 @@ const MAX_DELAY: Duration = Duration::from_secs(366 * 86_400);
 /// A message whose content is complete.
 pub(super) struct Prepared<S: Spool> {
     pub(super) policy: Policy,
+    pub(super) hooks: Arc<dyn Hooks>,
     pub(super) transaction: Transaction,
     /// The header block as it came.
     pub(super) header: Bytes,
@@ -29,7 +30,7 @@ pub(super) struct Prepared<S: Spool> {
 impl<S: Spool> Prepared<S> {
     /// Runs the hooks and queues the message.
     pub(super) async fn queue(self, intake: &Intake<S>) -> Result<QueueId, Refusal> {
-        let Self { policy, mut transaction, mut header, sealed } = self;
+        let Self { policy, hooks, mut transaction, mut header, sealed } = self;
         let (id, accepted) = (sealed.id(), (intake.clock)());
         let mut block = HeaderBlock::parse(&header);
         let completed = complete(intake, policy, id, accepted, &mut block, &transaction.envelope)?;
@@ -37,7 +38,7 @@ impl<S: Spool> Prepared<S> {
         let wished = completed.zone.filter(|zone| intake.router.has_zone(zone)).map(Arc::from);
         transaction.zone = transaction.zone.or(wished);
         (transaction.queue_id, transaction.header) = (Some(id), block);
-        let disposition = content_hooks(intake, policy, &mut transaction, sealed.body()).await?;
+        let disposition = content_hooks(intake, &*hooks, policy, &mut transaction, sealed.body()).await?;
         let hold = match disposition {
             Disposition::Accept => None,
             Disposition::Hold { by, reason } => Some(held_because(&by, &reason).into()),
@@ -46,7 +47,7 @@ impl<S: Spool> Prepared<S> {
                 return Ok(id);
             }
         };
-        let routing = route(intake, policy, &mut transaction, hold).await?;
+        let routing = route(intake, &*hooks, policy, &mut transaction, hold).await?;
         for changes in transaction.changes.chunk_by(|a, b| a.author == b.author) {
             delivery_log::changed(id, &transaction.session.id, changes);
         }
@@ -66,11 +67,11 @@ impl<S: Spool> Prepared<S> {
 /// The hooks that see the content, in order.
 async fn content_hooks<S: Spool>(
     intake: &Intake<S>,
+    hooks: &dyn Hooks,
     policy: Policy,
     transaction: &mut Transaction,
     body: Arc<dyn ContentSource>,
 ) -> Result<Disposition, Refusal> {
-    let hooks = &intake.hooks;
     let mut disposition = Disposition::Accept;
     if ![HookPoint::Spam, HookPoint::Rewrite].into_iter().any(|point| hooks.wants(point)) {
         return Ok(disposition);
@@ -91,6 +92,7 @@ async fn content_hooks<S: Spool>(
 /// Where each recipient goes: by the rules of the config, then by plugins.
 async fn route<S: Spool>(
     intake: &Intake<S>,
+    hooks: &dyn Hooks,
     policy: Policy,
     transaction: &mut Transaction,
     hold: Option<Arc<str>>,
@@ -102,11 +104,11 @@ async fn route<S: Spool>(
     let addresses = envelope.recipients.iter().map(|recipient| recipient.address.clone());
     let routed = |(address, queue)| Routed { hold: hold.clone(), ..Routed::new(address, queue) };
     let recipients = addresses.zip(queues).map(routed).collect();
-    if !intake.hooks.wants(HookPoint::Route) {
+    if !hooks.wants(HookPoint::Route) {
         return Ok(recipients);
     }
     let mut routing = Routing { places: Arc::new(Choices(Arc::clone(&intake.router))), recipients };
-    intake.hooks.route(transaction, &mut routing).await?;
+    hooks.route(transaction, &mut routing).await?;
     Ok(routing.recipients)
 }
 

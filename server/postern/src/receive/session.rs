@@ -117,7 +117,7 @@ impl<S: Spool> Driver<'_, S> {
                 },
                 Event::Rcpt(recipient) => {
                     let added = match &mut self.incoming {
-                        Some(incoming) => incoming.add(self.intake, recipient).await,
+                        Some(incoming) => incoming.add(recipient).await,
                         None => Err(Refusal { reply: out_of_order(), detail: "RCPT without a transaction".into() }),
                     };
                     match added {

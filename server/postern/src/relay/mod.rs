@@ -3,8 +3,6 @@
 mod connections;
 mod crew;
 mod dispatch;
-#[cfg(feature = "plugins")]
-mod plugin_kv;
 mod plugins;
 mod report;
 mod router;
@@ -15,23 +13,25 @@ mod sweep;
 mod worker;
 
 #[cfg(feature = "plugins")]
-pub use plugin_kv::kv_stores;
-pub use plugins::{PluginError, load as load_plugins};
+pub use plugins::kv_stores;
+pub use plugins::{ConfigReader, PluginError, check as check_plugins};
 pub use section::{
-    DomainLimits, DomainSection, DsnSection, Engine, Ip, OnError, PerDomainSection, PluginSection, PoolAddressSection,
-    PoolSection, QueueSection, SmartHostSection, Tls, ZoneDsnSection, ZoneSection,
+    BreakerSection, DomainLimits, DomainSection, DsnSection, Engine, GrantsSection, HooksSection, Ip, OnError,
+    PerDomainSection, PluginSection, PoolAddressSection, PoolSection, QueueSection, SmartHostSection, Tls, WhenSection,
+    ZoneDsnSection, ZoneSection,
 };
 
 use crate::config::Config;
 use crate::deliver::{TlsClient, TlsError};
 use crate::intake::Intake;
+use crate::observe::metrics::Metrics;
 use crate::receive::Listener;
 use crate::resolve::{Hickory, SetupError};
 use crate::spool::Spool;
 use crate::spool::embedded::{Embedded, OpenError, Options};
 use crate::{http, receive};
 use dispatch::Dispatch;
-use postern_core::hook::Hooks;
+use plugins::Generations;
 use postern_core::route::OwnIdentity;
 use postern_core::time::Timestamp;
 use router::Zones;
@@ -44,7 +44,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use sweep::Ages;
 use tokio::net::{TcpListener, UnixListener};
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tracing::{error, info, warn};
 
@@ -105,6 +105,7 @@ pub enum RunError {
 pub struct Server {
     spool: Embedded,
     intake: Arc<Intake<Embedded>>,
+    generations: Arc<Generations>,
     dispatch: Arc<Dispatch<Embedded>>,
     zones: Zones,
     settler: Arc<Settler<Embedded>>,
@@ -115,12 +116,13 @@ pub struct Server {
 
 impl Server {
     /// Opens the store, loads the plugins and binds the sockets, in this order: nothing is taken before all is there.
+    /// `read` reads the config again for a reload; `metrics` are the process's figures, if it keeps any.
     ///
     /// # Errors
     /// What is missing, named as in the config.
-    pub async fn start(config: &Config) -> Result<Self, StartError> {
+    pub async fn start(config: &Config, read: ConfigReader, metrics: Option<Metrics>) -> Result<Self, StartError> {
         let spool = Embedded::open(config.data_dir(), spool_options(config))?;
-        let hooks: Arc<dyn Hooks> = load_plugins(config).await?;
+        let generations = Generations::start(config, spool.clone(), read, metrics).await?;
         let control = http::bind_control(config.data_dir())
             .map_err(|source| StartError::Control { path: http::control_socket(config.data_dir()), source })?;
         let mut listeners = Vec::new();
@@ -134,7 +136,7 @@ impl Server {
         }
         let zones = Zones::new(&config.zones, &config.pools);
         let hostname: Arc<str> = config.hostname.as_str().into();
-        let intake = Arc::new(Intake::new(spool.clone(), hooks, Arc::new(zones.clone()), &hostname, now));
+        let intake = Arc::new(Intake::new(spool.clone(), generations.live(), Arc::new(zones.clone()), &hostname, now));
         let settler = Arc::new(Settler {
             spool: spool.clone(),
             zones: zones.clone(),
@@ -146,15 +148,16 @@ impl Server {
         let dispatch =
             Dispatch::new(spool.clone(), zones.clone(), &config.domains, routes, tls, Arc::clone(&settler), now);
         let ages = Ages::new(&config.zones);
-        Ok(Self { spool, intake, dispatch: Arc::new(dispatch), zones, settler, ages, listeners, control })
+        let dispatch = Arc::new(dispatch);
+        Ok(Self { spool, intake, generations, dispatch, zones, settler, ages, listeners, control })
     }
 
-    /// Runs until `stop` resolves, then stops in order: no new sessions, transactions and attempts in flight finish,
+    /// Runs until `stop` resolves, and reloads at each `hangup`; then stops in order: no new sessions, transactions and attempts in flight finish,
     /// the store closes last.
     ///
     /// # Errors
     /// See [`RunError`].
-    pub async fn run(self, stop: impl Future<Output = ()>) -> Result<(), RunError> {
+    pub async fn run(self, stop: impl Future<Output = ()>, hangup: mpsc::Receiver<()>) -> Result<(), RunError> {
         let (stopping, stopped) = watch::channel(false);
         let mut tasks = JoinSet::new();
         for (socket, listener) in self.listeners {
@@ -162,7 +165,10 @@ impl Server {
             info!(listener = %listener.name, %address, "LISTENING");
             tasks.spawn(receive::serve(socket, listener, Arc::clone(&self.intake), stopped.clone()));
         }
-        let api = http::Api { spool: self.spool.clone(), back_off: Arc::clone(&self.dispatch) as _, clock: now };
+        let back_off = Arc::clone(&self.dispatch) as _;
+        let api =
+            http::Api { spool: self.spool.clone(), back_off, control: Arc::clone(&self.generations) as _, clock: now };
+        tasks.spawn(self.generations.run(hangup, stopped.clone()));
         let (spool, next_hops) = (self.spool.clone(), Arc::clone(&self.dispatch));
         tasks.spawn(self.dispatch.run(stopped.clone()));
         tasks.spawn(sweep::run(spool, self.zones, self.settler, next_hops, self.ages, now, stopped.clone()));

@@ -50,6 +50,12 @@ impl fmt::Debug for HttpClient {
 }
 
 impl HttpClient {
+    /// With the system's roots alone.
+    #[must_use]
+    pub fn with_system_roots() -> Self {
+        Self { extra_roots: Vec::new(), client: OnceCell::new() }
+    }
+
     /// With the system's roots and those of a PEM file with this content.
     ///
     /// # Errors

@@ -19,6 +19,7 @@
 //! plugin; [`MAX_LISTED`] keys at a time, read [`PAGE`] rows at a time.
 
 mod counters;
+mod memory;
 mod registry;
 mod room;
 mod row;
@@ -26,6 +27,7 @@ mod row;
 mod tests;
 mod write;
 
+pub use memory::memory_stores;
 pub use registry::{KvRegistry, KvStores};
 
 use super::error::{GrantError, ServiceError};

@@ -1,4 +1,4 @@
-//! `[queue]`, `[zone.NAME]`, `[pool.NAME]`, `[domain."NAME"]`, `[dsn]` and `[[plugin]]`: as written, and checked into what is used.
+//! `[queue]`, `[zone.NAME]`, `[pool.NAME]`, `[domain."NAME"]`, `[dsn]`, `[hooks]` and `[[plugin]]`: as written, and checked into what is used.
 
 mod dsn;
 mod plugin;
@@ -7,7 +7,7 @@ mod queue;
 mod zone;
 
 pub use dsn::{DsnSection, ZoneDsnSection};
-pub use plugin::{OnError, PluginSection};
+pub use plugin::{BreakerSection, GrantsSection, HooksSection, OnError, PluginSection, WhenSection};
 pub use pool::{DomainLimits, DomainSection, PoolAddressSection, PoolSection};
 pub use queue::{Engine, QueueSection};
 pub use zone::{Ip, PerDomainSection, SmartHostSection, Tls, ZoneSection};
