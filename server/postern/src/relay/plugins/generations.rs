@@ -121,9 +121,9 @@ impl Generations {
         Ok(Reloaded { generation: number, plugins, needs_restart: restart })
     }
 
-    /// Reloads for somebody who can't be told but by the log.
-    async fn reload_logged(&self, why: &str, reload: impl Future<Output = Result<Reloaded, String>>) {
-        match reload.await {
+    /// What became of a reload, for the log.
+    fn tell(why: &str, done: Result<Reloaded, String>) {
+        match done {
             Ok(done) => {
                 info!(generation = done.generation, plugins = done.plugins.join(","), why, "RELOADED");
                 for section in done.needs_restart {
@@ -148,7 +148,7 @@ impl Generations {
             };
             match turn {
                 Turn::Stop => break,
-                Turn::Reload => self.reload_logged("SIGHUP", self.reload_config()).await,
+                Turn::Reload => Self::tell("SIGHUP", Box::pin(self.reload_config()).await),
                 Turn::Look => changing = self.look(changing).await,
                 Turn::Flush => {
                     self.host.flush().await;
@@ -173,7 +173,8 @@ impl Generations {
         if changing.as_ref() != Some(&now) {
             return Some(now);
         }
-        self.reload_logged(&format!("changed: {}", changed.join(", ")), self.reload_components()).await;
+        let done = Box::pin(self.reload_components()).await;
+        Self::tell(&format!("changed: {}", changed.join(", ")), done);
         // One that can't be loaded is complained of once, until it changes again.
         let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
         if current.watched == loaded {
@@ -204,8 +205,7 @@ impl crate::http::Control for Generations {
     fn reload(self: Arc<Self>) -> BoxFuture<'static, Result<Reloaded, String>> {
         Box::pin(async move {
             let done = self.reload_config().await;
-            let told = done.clone();
-            self.reload_logged("the API", std::future::ready(told)).await;
+            Self::tell("the API", done.clone());
             done
         })
     }
