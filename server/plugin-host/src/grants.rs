@@ -3,6 +3,7 @@
 
 use crate::bindings::postern::plugin as api;
 use crate::load::LoadError;
+use crate::log::escape;
 use crate::services::{HttpGrant, kv_quota};
 use crate::state::GuestState;
 use std::collections::BTreeMap;
@@ -25,6 +26,41 @@ const GRANTS: [(&str, &str, &str); 6] = [
     ("random", "random", "true"),
     ("secrets", "secrets", "{ NAME = { file = \"…\" } }"),
 ];
+
+/// The custom section in which a component names itself as `name@version`.
+pub(crate) const SECTION: &str = "postern:plugin";
+
+/// What the server asks for an import.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Need {
+    /// Nothing: every plugin has it.
+    Nothing,
+    /// This grant.
+    Grant {
+        /// Its name.
+        name: &'static str,
+        /// An example of its value, in TOML.
+        example: &'static str,
+    },
+    /// The server does not have it; a hint at what may be behind it.
+    Unknown(&'static str),
+}
+
+/// What the server asks for the import of this name.
+pub(crate) fn need(import: &str) -> Need {
+    let Some(interface) = ours(import) else { return Need::Unknown(hint(import)) };
+    match GRANTS.iter().find(|(_, opens, _)| *opens == interface) {
+        Some((name, _, example)) => Need::Grant { name, example },
+        None if FREE.contains(&interface) => Need::Nothing,
+        None => Need::Unknown(hint(import)),
+    }
+}
+
+/// Name and version from the octets of the section [`SECTION`].
+pub(crate) fn identity(section: &[u8]) -> Option<(String, String)> {
+    let (name, version) = std::str::from_utf8(section).ok()?.rsplit_once('@')?;
+    Some((escape(name, 64), escape(version, 32)))
+}
 
 /// Grants as written: `grants = { clock = true, http = ["https://api.example.com"] }`. Those of `secrets` are apart, as
 /// [`Secrets`].
@@ -62,11 +98,13 @@ pub(crate) fn check(
     let mut imported = Vec::new();
     let component_type = component.component_type();
     for (name, _) in component_type.imports(engine) {
-        let grant = |interface: &str| GRANTS.iter().find(|(_, opens, _)| *opens == interface).map(|(grant, ..)| *grant);
-        let Some(interface) = ours(name).filter(|name| FREE.contains(name) || grant(name).is_some()) else {
-            return Err(LoadError::UnknownImport { plugin: plugin.into(), import: name.into(), hint: hint(name) });
+        let grant = match need(name) {
+            Need::Nothing => continue,
+            Need::Grant { name, .. } => name,
+            Need::Unknown(hint) => {
+                return Err(LoadError::UnknownImport { plugin: plugin.into(), import: name.into(), hint });
+            }
         };
-        let Some(grant) = grant(interface) else { continue };
         if !granted.names.contains(&grant) {
             let line = line_to_add(grants, grant);
             return Err(LoadError::NotGranted { plugin: plugin.into(), interface: name.into(), line });

@@ -30,6 +30,7 @@ mod enter;
 mod error;
 mod grants;
 mod hooks;
+mod inspect;
 mod instance;
 mod load;
 mod log;
@@ -51,7 +52,8 @@ mod words;
 
 pub use breaker::BreakerSpec;
 pub use engine::{EngineError, EngineOptions, PluginHost};
-pub use grants::{Grants, Secrets};
+pub use grants::{Grants, Need, Secrets};
+pub use inspect::{Import, InspectError, Inspection, inspect};
 pub use load::{LoadError, OnError, PluginSpec, When};
 pub use plugin::Plugin;
 pub use set::{PluginSet, SetOptions};

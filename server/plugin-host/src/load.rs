@@ -7,7 +7,7 @@ use crate::engine::{PluginHost, Shared};
 use crate::grants::{self, Granted, Grants, Secrets};
 use crate::hooks::HookIndices;
 use crate::instance::{CallError, Template};
-use crate::log::{LogLimiter, escape};
+use crate::log::LogLimiter;
 use crate::plugin::Plugin;
 use crate::pool::Pool;
 use crate::state::{GuestState, Identity};
@@ -379,12 +379,11 @@ fn compile(shared: &Shared, wasm: &[u8], cache_dir: Option<&Path>) -> wasmtime::
     code_cache::component(&shared.engine, wasm, cache_dir)
 }
 
-/// The version that the SDK writes into the custom section `postern:plugin` as `name@version`.
+/// The version that the component's custom section names.
 fn version(wasm: &[u8]) -> Option<String> {
     wasmparser::Parser::new(0).parse_all(wasm).map_while(Result::ok).find_map(|payload| match payload {
-        wasmparser::Payload::CustomSection(section) if section.name() == "postern:plugin" => {
-            let text = std::str::from_utf8(section.data()).ok()?;
-            Some(escape(text.rsplit_once('@')?.1, 32))
+        wasmparser::Payload::CustomSection(section) if section.name() == grants::SECTION => {
+            grants::identity(section.data()).map(|(_, version)| version)
         }
         _ => None,
     })

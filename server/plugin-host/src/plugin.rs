@@ -96,6 +96,11 @@ impl Plugin {
         self.counters.plugin()
     }
 
+    /// Drops the instances that are kept for the next calls, so that those make new ones: to measure what one costs.
+    pub fn drop_instances(&self) {
+        self.pool.clear();
+    }
+
     /// Is it called at this hook, for this?
     pub(crate) fn wants(&self, point: HookPoint, about: About<'_>) -> bool {
         self.pool.template().hooks.has(point) && self.spec.when.fits(about)

@@ -58,6 +58,11 @@ impl Pool {
         self.checkout(deadline).await.map(Checkout::keep)
     }
 
+    /// Drops the kept instances.
+    pub(crate) fn clear(&self) {
+        self.free.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+
     async fn instantiate(&self, deadline: Instant) -> Result<Instance, CallError> {
         let _ticking = self.template.host.ticker.during_call();
         let made = timeout_at(deadline.into(), self.template.instantiate()).await.map_err(|_| CallError::Deadline)?;

@@ -7,7 +7,7 @@ mod control;
 mod create;
 mod out;
 #[cfg(feature = "plugins")]
-pub mod plugin_build;
+mod plugin;
 mod queue;
 mod reload;
 mod run;
@@ -49,18 +49,7 @@ enum Command {
     /// Tools for plugin authors
     #[cfg(feature = "plugins")]
     #[command(subcommand)]
-    Plugin(PluginCommand),
-}
-
-#[cfg(feature = "plugins")]
-#[derive(Debug, Subcommand)]
-enum PluginCommand {
-    /// Build the plugin in DIR into DIR/<name>.wasm
-    Build {
-        /// Folders of plugins
-        #[arg(required = true)]
-        dir: Vec<PathBuf>,
-    },
+    Plugin(plugin::PluginCommand),
 }
 
 /// Which config.
@@ -96,10 +85,7 @@ pub fn main() -> ExitCode {
         Command::Spool(command) => spool::run(&command),
         Command::Sink(options) => run::blocking(async { sink::run(options, run::stop_signal()).await }),
         #[cfg(feature = "plugins")]
-        Command::Plugin(PluginCommand::Build { dir }) => dir.iter().try_for_each(|dir| {
-            println_path(&plugin_build::build(dir)?);
-            Ok(())
-        }),
+        Command::Plugin(command) => plugin::run(&command),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -123,10 +109,4 @@ struct Usage(String);
 #[allow(clippy::print_stderr, reason = "this is where errors meet the operator")]
 fn complain(error: &anyhow::Error) {
     eprintln!("postern: {error:#}");
-}
-
-#[cfg(feature = "plugins")]
-#[allow(clippy::print_stdout, reason = "the result of the command")]
-fn println_path(path: &std::path::Path) {
-    println!("{}", path.display());
 }

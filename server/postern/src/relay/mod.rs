@@ -12,9 +12,9 @@ mod settle;
 mod sweep;
 mod worker;
 
-#[cfg(feature = "plugins")]
-pub use plugins::kv_stores;
 pub use plugins::{ConfigReader, PluginError, check as check_plugins};
+#[cfg(feature = "plugins")]
+pub use plugins::{kv_stores, plugin_spec};
 pub use section::{
     BreakerSection, DomainLimits, DomainSection, DsnSection, Engine, GrantsSection, HooksSection, Ip, OnError,
     PerDomainSection, PluginSection, PoolAddressSection, PoolSection, QueueSection, SmartHostSection, Tls, WhenSection,

@@ -77,10 +77,11 @@ impl Host {
             return Ok(Loaded::default());
         }
         let host = self.engine(sections)?;
+        let cache_dir = config.data_dir().is_dir().then(|| cache_dir(config));
         let mut plugins = Vec::new();
         for section in sections {
-            let spec =
-                spec(section, config).map_err(|error| PluginError(format!("plugin {}: {error}", section.name)))?;
+            let spec = spec(section, cache_dir.clone())
+                .map_err(|error| PluginError(format!("plugin {}: {error}", section.name)))?;
             let same = before.plugins.iter().find(|plugin| plugin.name() == section.name);
             let loaded = host.load_or_keep(spec, same).await;
             plugins.push(loaded.map_err(|error| PluginError(with_causes(&error)))?);
@@ -157,7 +158,11 @@ fn cache_dir(config: &Config) -> PathBuf {
     config.data_dir().join("cache")
 }
 
-fn spec(section: &PluginSection, config: &Config) -> Result<PluginSpec, String> {
+/// What the host is told of a `[[plugin]]` table; `cache_dir` is for compiled code.
+///
+/// # Errors
+/// One line that says which value can't be used.
+pub fn spec(section: &PluginSection, cache_dir: Option<PathBuf>) -> Result<PluginSpec, String> {
     let json = |value: &toml::Table| serde_json::to_value(value).map_err(|error| error.to_string());
     let mut grants = Grants::new();
     for (name, value) in &section.grants.others {
@@ -186,7 +191,7 @@ fn spec(section: &PluginSection, config: &Config) -> Result<PluginSpec, String> 
         shadow: section.shadow,
         breaker: BreakerSpec { failures: section.breaker.failures, rest: section.breaker.rest.0 },
         sha256: (!section.sha256.is_empty()).then(|| section.sha256.clone()),
-        cache_dir: config.data_dir().is_dir().then(|| cache_dir(config)),
+        cache_dir,
         ..PluginSpec::new(section.name.clone(), section.component.clone())
     })
 }

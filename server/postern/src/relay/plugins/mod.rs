@@ -18,7 +18,7 @@ mod watch;
 pub use facts::kv_stores;
 pub use generations::{ConfigReader, Generations};
 #[cfg(feature = "plugins")]
-pub use host::{Host, Loaded};
+pub use host::{Host, Loaded, spec as plugin_spec};
 #[cfg(not(feature = "plugins"))]
 pub use none::{Host, Loaded};
 

@@ -2,12 +2,13 @@
 //!
 //! cargo compiles the crate to a core module for `wasm32-unknown-unknown`; its component is encoded in this process, so
 //! that an author needs nothing but Rust. That target has no WASI, so what the component imports is exactly what the
-//! plugin's code asks of Postern.
+//! plugin's code asks of Postern. Plugins in other languages are built by `foreign`.
 //!
 //! The environment may say how cargo is run: `RUSTC` and the rest of cargo's own variables, `POSTERN_GUEST_CARGO_FLAGS`
 //! (flags separated by spaces) and `POSTERN_GUEST_TARGET_DIR` (so that several plugins share what they depend on; the
 //! default is `DIR/target`). `scripts/guest-toolchain` prints what is needed where rustc lacks the target.
 
+use super::foreign;
 use anyhow::{Context as _, bail};
 use std::env;
 use std::fs;
@@ -22,6 +23,9 @@ const TARGET: &str = "wasm32-unknown-unknown";
 /// # Errors
 /// There is no crate, the target is not installed, cargo fails, or what it made is no component.
 pub fn build(dir: &Path) -> anyhow::Result<PathBuf> {
+    if let Some(built) = foreign::build(dir) {
+        return built;
+    }
     let manifest = dir.join("Cargo.toml");
     let manifest =
         manifest.canonicalize().with_context(|| format!("{} has no Cargo.toml: is it a plugin?", dir.display()))?;
