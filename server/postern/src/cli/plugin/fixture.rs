@@ -349,3 +349,30 @@ pub fn read_all(paths: &[PathBuf]) -> anyhow::Result<Vec<Fixture>> {
     }
     files.iter().map(|file| Fixture::read(file)).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The example in the documentation has every key.
+    #[test]
+    fn the_documented_case_is_one() {
+        let docs = include_str!("../../../../../docs/plugins.md");
+        let (_, cases) = docs.split_once("## Cases").unwrap();
+        let text = cases.split("```").nth(1).unwrap().strip_prefix("toml").unwrap();
+        let case: Fixture = toml::from_str(text).unwrap();
+        assert_eq!(case.expect.verdict(HookPoint::Rcpt, 1), Some("550 *"));
+        assert_eq!((case.failure.len(), case.event.len(), case.expect.routes.len()), (1, 1, 1));
+        let defaults = Fixture::default();
+        assert_eq!((case.session.listener, case.session.peer), (defaults.session.listener, defaults.session.peer));
+        assert_eq!((case.envelope.from, case.envelope.to), (defaults.envelope.from, defaults.envelope.to));
+    }
+
+    #[test]
+    fn lines_of_messages_end_in_crlf() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("m.eml");
+        fs::write(&file, "A: 1\nB: 2\r\n\nbody").unwrap();
+        assert_eq!(read_message(&file).unwrap(), b"A: 1\r\nB: 2\r\n\r\nbody");
+    }
+}

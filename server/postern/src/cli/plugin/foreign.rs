@@ -51,16 +51,16 @@ pub fn build(dir: &Path) -> Option<anyhow::Result<PathBuf>> {
 
 fn run(dir: &Path, tool: &Tool) -> anyhow::Result<PathBuf> {
     let (name, version) = identity(&dir.join(tool.manifest))?;
-    let dir = dir.canonicalize().with_context(|| format!("can't read {}", dir.display()))?;
+    let absolute = dir.canonicalize().with_context(|| format!("can't read {}", dir.display()))?;
     if !dir.join(tool.script).is_file() {
         bail!("{} has no {}: `postern plugin new` makes one", dir.display(), tool.script);
     }
-    if !(tool.is_there)(&dir) {
+    if !(tool.is_there)(dir) {
         bail!("{}", tool.install);
     }
-    let fresh = dir.join(format!(".{name}.wasm.new"));
+    let fresh = absolute.join(format!(".{name}.wasm.new"));
     let mut command = Command::new(tool.program);
-    command.arg(tool.script).arg(&fresh).current_dir(&dir).stdin(Stdio::null());
+    command.arg(tool.script).arg(&fresh).current_dir(&absolute).stdin(Stdio::null());
     let status = command.status().with_context(|| format!("can't run {}", tool.program))?;
     if !status.success() {
         // What a failed tool left behind is of no use.

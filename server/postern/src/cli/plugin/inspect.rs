@@ -86,7 +86,7 @@ fn write(text: &mut String, found: &Inspection) -> std::fmt::Result {
     for (index, (field, name, version)) in found.producers.iter().enumerate() {
         let label = if index == 0 { "made by   " } else { "          " };
         let (name, version) = (printable(name), printable(version));
-        writeln!(text, "{label}{}: {name} {version}", printable(field))?;
+        writeln!(text, "{}", format!("{label}{}: {name} {version}", printable(field)).trim_end())?;
     }
     for problem in found.problems() {
         writeln!(text, "problem   {}", printable(&problem))?;

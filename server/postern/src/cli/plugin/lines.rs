@@ -23,6 +23,15 @@ pub fn fits(pattern: &str, text: &str) -> bool {
     true
 }
 
+/// An error and its causes on one line, each cause once.
+pub fn told(error: &anyhow::Error) -> String {
+    error
+        .chain()
+        .skip(1)
+        .map(ToString::to_string)
+        .fold(error.to_string(), |text, cause| if text.contains(&cause) { text } else { format!("{text}: {cause}") })
+}
+
 /// How the lines `new` differ from `old`, in which two are the same if `same` says so: each line after two spaces, `- `
 /// if only `old` has it, or `+ ` if only `new` has it. None if there is no difference.
 pub fn diff(old: &[String], new: &[String], same: impl Fn(&str, &str) -> bool) -> Option<String> {

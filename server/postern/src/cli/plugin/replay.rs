@@ -1,7 +1,7 @@
 //! `postern plugin replay`: the same transactions against two versions of a plugin, and what differs.
 
 use super::fixture::{self, Fixture};
-use super::lines::diff;
+use super::lines::{diff, told};
 use super::outcome;
 use super::subject::{CodeCache, Subject};
 use super::test::message_lines;
@@ -63,6 +63,6 @@ async fn whole(subject: &Subject, fixture: &Fixture, cache: &CodeCache) -> Vec<S
             let lines = content.into_iter().map(|line| format!("| {line}"));
             outcome.calls.into_iter().chain(changes).chain(lines).collect()
         }
-        Err(error) => vec![format!("not run: {error:#}")],
+        Err(error) => vec![format!("not run: {}", told(&error))],
     }
 }

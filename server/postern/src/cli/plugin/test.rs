@@ -1,7 +1,7 @@
 //! `postern plugin test`: runs a plugin in the real host on fixtures, and compares what it did with what they expect.
 
 use super::fixture::{self, Fixture};
-use super::lines::{diff, fits};
+use super::lines::{diff, fits, told};
 use super::outcome::{self, Outcome};
 use super::subject::{CodeCache, Subject};
 use crate::cli::out::{counted, print, printable};
@@ -51,7 +51,7 @@ pub fn run(args: &TestArgs) -> anyhow::Result<()> {
 async fn case(subject: &Subject, fixture: &Fixture, cache: &CodeCache) -> anyhow::Result<Option<String>> {
     let plugins = match subject.load(fixture, cache).await {
         Ok(plugins) => plugins,
-        Err(error) => return Ok(Some(format!("{error:#}"))),
+        Err(error) => return Ok(Some(told(&error))),
     };
     let hooks: Vec<HookPoint> = plugins.plugins().iter().flat_map(|plugin| plugin.hooks()).collect();
     let (mut expected, expected_changes) = outcome::expected(fixture, &hooks)?;
