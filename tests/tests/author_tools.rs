@@ -311,7 +311,7 @@ fn a_queued_message_becomes_a_case() {
     // Nobody listens there: the message stays.
     let server = Postern::start(free_port(), "");
     let mut client = Client::hello(server.port).unwrap();
-    let content = "From: a@b.example\r\nSubject: captured\r\nDate: Mon, 23 Nov 2026 10:00:00 +0000\r\n\
+    let content = "From: a@b.example\r\nTo: c@d.example\r\nSubject: captured\r\nDate: Mon, 23 Nov 2026 10:00:00 +0000\r\n\
                    Message-ID: <1@b>\r\n\r\nbody\r\n";
     let reply = client.mail("a@b.example", &["c@d.example", "e@f.example"], content).unwrap();
     assert_eq!(reply.code, 250);

@@ -7,6 +7,7 @@ use crate::cli::out::{print, printable};
 use crate::cli::run::blocking;
 use anyhow::{Context as _, bail};
 use clap::Args;
+use postern_core::hook::HookPoint;
 use postern_plugin_host::PluginSet;
 use serde::Serialize;
 use std::path::PathBuf;
@@ -80,9 +81,11 @@ async fn measure(plugins: &PluginSet, fixture: &Fixture, count: usize) -> anyhow
         if failures_of(plugin, call.hook) != errors {
             bail!("{} fails on {}: look at it with `postern plugin test`", call.label(), fixture.path.display());
         }
-        rows.push(row(call, "kept", kept));
-        rows.push(row(call, "fresh", fresh));
-        if !matches!(scene.ask(plugins, call).await, Answer::Pass | Answer::Held(_)) {
+        rows.push(row(call, "kept", &kept));
+        rows.push(row(call, "fresh", &fresh));
+        let goes_on = matches!(scene.ask(plugins, call).await, Answer::Pass | Answer::Held(_));
+        // A recipient that is refused leaves the others.
+        if !goes_on && call.hook != HookPoint::Rcpt {
             break;
         }
     }
@@ -104,7 +107,7 @@ async fn times(scene: &Scene, plugins: &PluginSet, call: &Call, count: usize, af
     times
 }
 
-fn row(call: &Call, instance: &'static str, times: Vec<Duration>) -> Row {
+fn row(call: &Call, instance: &'static str, times: &[Duration]) -> Row {
     let micros = |time: Duration| time.as_secs_f64() * 1e6;
     let at = |percent: usize| micros(times[(times.len() * percent / 100).min(times.len() - 1)]);
     let mean = micros(times.iter().sum::<Duration>()) / times.len() as f64;

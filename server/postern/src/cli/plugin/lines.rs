@@ -96,7 +96,7 @@ mod tests {
         let lines = |text: &str| text.chars().map(String::from).collect::<Vec<_>>();
         let check = |old: &str, new: &str, expected: Option<&str>| {
             let shown = diff(&lines(old), &lines(new), |a, b| a == b);
-            assert_eq!(shown.map(|text| text.replace('\n', "").replace(' ', "")).as_deref(), expected, "{old} {new}");
+            assert_eq!(shown.map(|text| text.replace(['\n', ' '], "")).as_deref(), expected, "{old} {new}");
         };
         check("abc", "abc", None);
         check("abc", "adc", Some("a-b+dc"));
