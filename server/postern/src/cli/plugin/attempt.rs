@@ -107,3 +107,33 @@ fn reply(text: &str) -> anyhow::Result<Reply> {
         None => Reply::plain(code, rest),
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn replies_are_read() {
+        let check = |text: &str, expected: &str| {
+            let said = reply(text).map_or_else(|error| error.to_string(), |reply| format!("{reply:?}"));
+            assert!(said.contains(expected), "{text}: {said}");
+        };
+        check("550 5.1.1 No such user", "enhanced: Some(EnhancedCode(5, 1, 1)), text: \"No such user\"");
+        check("421 Busy", "code: 421, enhanced: None, text: \"Busy\"");
+        check("250 Fine", "does not begin with a code from 400 to 599");
+        check("No", "does not begin with a code");
+    }
+
+    #[test]
+    fn mistakes_name_their_place() {
+        let check = |text: &str, expected: &str| {
+            let fixture: Fixture = toml::from_str(text).unwrap();
+            let error = super::super::scene::Scene::new(&fixture, &[]).map(|_| ()).unwrap_err();
+            let said = format!("{error:#}");
+            assert!(said.contains(expected), "{text}: {said}");
+        };
+        check("delivery.tls = 'on'", "delivery.tls: there is no mode `on`, only off, opportunistic");
+        check("[[failure]]\nto = 'a@b.example'\naction = 'drop'", "failure[0]: there is no action `drop`, only defer");
+        check("[[failure]]\nto = 'a'\naction = 'defer'", "failure[0]: to `a`");
+    }
+}

@@ -9,6 +9,7 @@ use postern_core::message::HeaderBlock;
 use postern_plugin_host::PluginSet;
 use sha2::{Digest as _, Sha256};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// What happened.
@@ -292,7 +293,8 @@ fn route_line(address: &str, chosen: [(&str, Option<String>); 5]) -> String {
 fn attempt_changes(before: &Scene, after: &Scene) -> Vec<String> {
     let mut lines = Vec::new();
     if let (Some(old), Some(new)) = (&before.delivery, &after.delivery) {
-        lines.extend(new.redirected.iter().map(|hop| format!("delivery next_hop: {hop}")));
+        let chosen = |hop: &Arc<str>| format!("delivery next_hop: {}", hop.strip_prefix("via:").unwrap_or(hop));
+        lines.extend(new.redirected.iter().map(chosen));
         if old.sources != new.sources {
             lines.push(format!("delivery sources: {}", listed(&new.sources)));
         }
@@ -343,5 +345,50 @@ mod tests {
         check("A: 1|A: 2|A: 3|", "A: 2|", &["header removed: A: 1", "header removed: A: 3"]);
         check("A: 1|", "A: 0|A: 1|", &["header added: A: 0"]);
         check("A: 1|A: 2|", "A: 3|A: 2|A: 4|", &["header changed: A: 3", "header added: A: 4"]);
+    }
+
+    /// As a plugin would change them: the hooks themselves are tested with plugins.
+    #[test]
+    fn changes_of_attempts_are_told_in_the_words_of_expectations() {
+        let fixture: Fixture = toml::from_str(
+            r#"
+            [delivery]
+            sources = ["192.0.2.10", "192.0.2.11"]
+            [[failure]]
+            to = "b@x.example"
+            action = "bounce"
+            reply = "550 5.1.1 No such user"
+            [[failure]]
+            to = "a@x.example"
+            action = "bounce"
+            [[failure]]
+            to = "same@x.example"
+            action = "defer"
+            [expect]
+            failures = { "a@x.example" = "defer", "b@x.example" = "bounce without DSN" }
+            [expect.delivery]
+            next_hop = "192.0.2.25:26"
+            sources = ["192.0.2.11"]
+            tls = "require"
+            top = ["X-Attempt: 1"]
+            "#,
+        )
+        .unwrap();
+        let hooks = [HookPoint::DeliveryBefore, HookPoint::Bounce];
+        let (before, calls) = Scene::new(&fixture, &hooks).unwrap();
+        assert_eq!(calls.iter().map(|call| call.hook).collect::<Vec<_>>(), hooks);
+        let mut after = before.clone();
+        assert_eq!(changes(&fixture, &before, &after, &[], None), [""; 0]);
+        let delivery = after.delivery.as_mut().unwrap();
+        delivery.redirected = Some("via:192.0.2.25:26".into());
+        delivery.sources.remove(0);
+        delivery.tls = postern_core::zone::TlsMode::Require;
+        delivery.top = b"X-Attempt: 1\r\n".to_vec();
+        let failed = &mut after.failures.as_mut().unwrap().failed;
+        failed[0].suppress_dsn = true;
+        failed[1].action = FailureAction::Defer;
+        let (verdicts, expected) = expected(&fixture, &hooks).unwrap();
+        assert_eq!(changes(&fixture, &before, &after, &[], None), expected);
+        assert_eq!(verdicts, ["delivery-before: go", "bounce: ok"]);
     }
 }

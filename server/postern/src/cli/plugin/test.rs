@@ -63,9 +63,13 @@ async fn case(subject: &Subject, fixture: &Fixture, cache: &CodeCache) -> anyhow
     expected.extend(expected_changes.into_iter().filter(|line| wanted.is_none() || !of_content(line)));
     happened.extend(changes);
     let mut problem = diff(&expected, &happened, fits).unwrap_or_default();
-    if let Some(wanted) = wanted {
-        let (wanted, content) = (message_lines(&wanted), message_lines(&content.unwrap_or_default()));
-        problem.extend(diff(&wanted, &content, fits));
+    match (wanted, content) {
+        (Some(wanted), Some(content)) => {
+            problem.extend(diff(&message_lines(&wanted), &message_lines(&content), fits));
+        }
+        // Why it was not taken stands above, unless that is what was expected.
+        (Some(_), None) if problem.is_empty() => problem.push_str("- the message of expect.content\n+ none is taken\n"),
+        _ => {}
     }
     Ok((!problem.is_empty()).then_some(problem))
 }
