@@ -176,7 +176,7 @@ impl<S: Spool> Incoming<S> {
             let detail = "too much is held in memory for messages on their way in".into();
             return Err(Refusal { reply: no_room(), detail });
         }
-        self.transaction.envelope.recipients.push(recipient);
+        self.transaction.envelope_mut().recipients.push(recipient);
         Ok(())
     }
 

@@ -126,7 +126,8 @@ fn message<S: Spool>(
     header: &[u8],
     Times { id, accepted, deliver_at }: Times,
 ) -> NewMessage {
-    let Transaction { session, mut envelope, attributes, .. } = transaction;
+    let Transaction { session, envelope, attributes, .. } = transaction;
+    let mut envelope = Arc::unwrap_or_clone(envelope);
     let header = with_received(intake, &session, &envelope, id, accepted, header);
     let mut queues = Vec::with_capacity(routing.len());
     let mut starts = Vec::new();
