@@ -164,6 +164,10 @@ fn failed(plugin: &Plugin, point: HookPoint, subject: &Subject, error: CallError
     if plugin.spec.shadow || (plugin.spec.on_error == OnError::Skip && !of_host) {
         return None;
     }
+    // What was decided of a failure stands, and the next plugin is asked.
+    if point == HookPoint::Bounce {
+        return None;
+    }
     Some(Why::Failed { error, out_of_time })
 }
 
@@ -344,7 +348,7 @@ impl Hooks for PluginSet {
             let about = About { listener: None, zone: Some(&zone), user: user.as_deref() };
             let (mut changes, mut spent) = (Vec::new(), Duration::ZERO);
             let mut subject = Subject::Failures(failures.clone());
-            // Whatever fails: the decision stands, with what the plugins before it made of it.
+            // Nothing stops the asking: there is no verdict, and a failure leaves the decision as it was.
             let _ = self.ask(HookPoint::Bounce, about, &mut subject, &mut changes, &mut spent).await;
             if let Subject::Failures(judged) = subject {
                 *failures = judged;

@@ -1,8 +1,10 @@
 //! The wiring: builds the parts from the config, supervises their tasks, settles outcomes, shuts down in order.
 
+mod before;
 mod connections;
 mod crew;
 mod dispatch;
+mod failures;
 #[cfg(feature = "plugins")]
 mod plugin_kv;
 mod plugins;
@@ -29,9 +31,9 @@ use crate::receive::Listener;
 use crate::resolve::{Hickory, SetupError};
 use crate::spool::Spool;
 use crate::spool::embedded::{Embedded, OpenError, Options};
-use crate::{http, receive};
+use crate::{events, http, receive};
 use dispatch::Dispatch;
-use postern_core::hook::Hooks;
+use postern_core::hook::{Hooks, LiveHooks};
 use postern_core::route::OwnIdentity;
 use postern_core::time::Timestamp;
 use router::Zones;
@@ -108,6 +110,7 @@ pub struct Server {
     dispatch: Arc<Dispatch<Embedded>>,
     zones: Zones,
     settler: Arc<Settler<Embedded>>,
+    hooks: Arc<LiveHooks>,
     ages: Ages,
     listeners: Vec<(TcpListener, Arc<Listener>)>,
     control: UnixListener,
@@ -121,6 +124,7 @@ impl Server {
     pub async fn start(config: &Config) -> Result<Self, StartError> {
         let spool = Embedded::open(config.data_dir(), spool_options(config))?;
         let hooks: Arc<dyn Hooks> = load_plugins(config).await?;
+        let live = Arc::new(LiveHooks::new(Arc::clone(&hooks)));
         let control = http::bind_control(config.data_dir())
             .map_err(|source| StartError::Control { path: http::control_socket(config.data_dir()), source })?;
         let mut listeners = Vec::new();
@@ -139,6 +143,7 @@ impl Server {
             spool: spool.clone(),
             zones: zones.clone(),
             hostname: Arc::clone(&hostname),
+            hooks: Arc::clone(&live),
             clock: now,
         });
         let routes = routes(config, &listeners)?;
@@ -146,7 +151,7 @@ impl Server {
         let dispatch =
             Dispatch::new(spool.clone(), zones.clone(), &config.domains, routes, tls, Arc::clone(&settler), now);
         let ages = Ages::new(&config.zones);
-        Ok(Self { spool, intake, dispatch: Arc::new(dispatch), zones, settler, ages, listeners, control })
+        Ok(Self { spool, intake, dispatch: Arc::new(dispatch), zones, settler, hooks: live, ages, listeners, control })
     }
 
     /// Runs until `stop` resolves, then stops in order: no new sessions, transactions and attempts in flight finish,
@@ -162,10 +167,12 @@ impl Server {
             info!(listener = %listener.name, %address, "LISTENING");
             tasks.spawn(receive::serve(socket, listener, Arc::clone(&self.intake), stopped.clone()));
         }
-        let api = http::Api { spool: self.spool.clone(), back_off: Arc::clone(&self.dispatch) as _, clock: now };
+        let hooks = Arc::clone(&self.hooks);
+        let api = http::Api { spool: self.spool.clone(), hooks, back_off: Arc::clone(&self.dispatch) as _, clock: now };
         let (spool, next_hops) = (self.spool.clone(), Arc::clone(&self.dispatch));
         tasks.spawn(self.dispatch.run(stopped.clone()));
         tasks.spawn(sweep::run(spool, self.zones, self.settler, next_hops, self.ages, now, stopped.clone()));
+        tasks.spawn(events::run(self.spool.clone(), self.hooks, now, stopped.clone()));
         tasks.spawn(http::serve_control(self.control, api, stopped.clone()));
         info!(queued = self.spool.stats().recipients, "ready");
         let result = tokio::select! {
