@@ -14,7 +14,7 @@ pub use feed::run;
 
 use crate::spool::{AppendedFor, Fact, NewMessage, Origin, StoredMessage};
 use bytes::Bytes;
-use postern_core::hook::{Attributes, Hooks};
+use postern_core::hook::{Attributes, HookPoint, Hooks};
 use postern_core::mail::{EnhancedCode, Envelope, QueueId, Recipient, Seq};
 use postern_core::message::HeaderBlock;
 use postern_core::time::Timestamp;
@@ -112,6 +112,9 @@ impl Outbox {
     /// For the plugins that want events now; none if there are none.
     #[must_use]
     pub fn of(hooks: &dyn Hooks, now: Timestamp) -> Option<Self> {
+        if !hooks.wants(HookPoint::Event) {
+            return None;
+        }
         let consumers = hooks.event_consumers();
         (!consumers.is_empty()).then_some(Self { consumers, now })
     }
