@@ -41,7 +41,7 @@ fn the_source_is_chosen_and_connections_are_kept_apart() {
     let sink = AioSink::start();
     let server = Postern::start(sink.port, &format!("{TWO}{}", plugin("one", "", "")));
     // Of these, the pool alone gives some to each address.
-    for n in 1..=8 {
+    for n in 1..=8_usize {
         submit(&server, &format!("user{}@example.org", n.div_ceil(2)), if n % 2 == 0 { "from-3" } else { "plain" });
         arrives(&sink, n);
     }
