@@ -161,6 +161,10 @@ fn failed(plugin: &Plugin, point: HookPoint, held: &Held<'_>, error: CallError, 
     if plugin.spec.shadow || (plugin.spec.on_error == OnError::Skip && !of_host) {
         return None;
     }
+    // What was decided of a failure stands, and the next plugin is asked.
+    if point == HookPoint::Bounce {
+        return None;
+    }
     Some(Why::Failed { error, out_of_time })
 }
 
@@ -319,7 +323,7 @@ impl Hooks for PluginSet {
         Box::pin(async move {
             let (zone, user) = (Arc::clone(&failures.zone), failures.user.clone());
             let about = About { listener: None, zone: Some(&zone), user: user.as_deref() };
-            // Whatever fails: the decision stands, with what the plugins before it made of it.
+            // Nothing stops the asking: there is no verdict, and a failure leaves the decision as it was.
             let _ = self.ask(HookPoint::Bounce, about, Held::Failures(failures), Duration::ZERO).await;
         })
     }

@@ -2,6 +2,7 @@
 //! commit.
 
 use super::{Choices, Intake, Policy, Queued, header_too_large, local_error, spool_refusal};
+use crate::events::Outbox;
 use crate::observe::delivery_log;
 use crate::spool::{NewMessage, Origin, SealedDraft, Spool, Start};
 use bytes::Bytes;
@@ -56,8 +57,12 @@ impl<S: Spool> Prepared<S> {
         }
         let delay = transaction.delay.unwrap_or_default().min(MAX_DELAY);
         let deliver_at = completed.deliver_at.unwrap_or(accepted).max(accepted.after(delay));
-        let message = message(intake, transaction, routing, &header, Times { id, accepted, deliver_at });
-        let queued = Queued::new(id, &message, sealed.body().len());
+        let mut message = message(intake, transaction, routing, &header, Times { id, accepted, deliver_at });
+        let section = sealed.body().len();
+        if let Some(outbox) = Outbox::of(&*intake.hooks.get(), accepted) {
+            message.facts = outbox.accepted(id, &message, section);
+        }
+        let queued = Queued::new(id, &message, section);
         intake.spool.commit(sealed, message).await.map_err(|error| spool_refusal(&error))?;
         queued.log(None);
         Ok(id)

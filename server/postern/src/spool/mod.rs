@@ -26,6 +26,7 @@ use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::watch;
 
 /// Why the store could not do it. `Display` is for the log; clients get a public text by kind.
 #[derive(Debug, thiserror::Error)]
@@ -140,13 +141,26 @@ impl StoredMessage {
 pub struct Fact {
     /// Whose it is, such as `plugin/srs`; [`Facts`] says which are shared between nodes.
     pub namespace: String,
-    /// At most 1 KiB.
+    /// At most 1 KiB; empty for a row that is [appended](Fact::appended).
     pub key: Vec<u8>,
     /// At most 64 KiB.
     pub value: Option<Bytes>,
     /// Gone at this time.
     pub expires: Option<Timestamp>,
 }
+
+impl Fact {
+    /// A row at the end of a namespace: the store gives it a key of eight octets when it writes it, greater than every
+    /// key that it gave before, also before a restart. So [`Facts::scan`] gives such rows in the order in which they
+    /// became durable, and whoever has read up to a key misses none. (A fact with a value and an empty key.)
+    #[must_use]
+    pub fn appended(namespace: String, value: Bytes, expires: Option<Timestamp>) -> Self {
+        Self { namespace, key: Vec::new(), value: Some(value), expires }
+    }
+}
+
+/// What is to be [appended](Fact::appended) for a recipient when an operator's action takes effect on it.
+pub type AppendedFor = Arc<dyn Fn(&StoredMessage, Seq) -> Vec<Fact> + Send + Sync>;
 
 /// The right to settle one recipient. A token of an older lease is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -427,7 +441,22 @@ pub trait Spool: Clone + Send + Sync + 'static {
     ///
     /// # Errors
     /// See [`SpoolError`].
-    fn admin(&self, filter: &Filter, action: Action) -> impl Future<Output = Result<u64, SpoolError>> + Send;
+    fn admin(&self, filter: &Filter, action: Action) -> impl Future<Output = Result<u64, SpoolError>> + Send {
+        self.admin_with(filter, action, None)
+    }
+
+    /// As [`Spool::admin`], with facts that are appended in the transaction in which the action becomes durable for a
+    /// recipient; where it is a deletion during an attempt, in the one in which that becomes final, if it does. A
+    /// recipient whose message can't be read gets none.
+    ///
+    /// # Errors
+    /// See [`SpoolError`]; [`SpoolError::Invalid`] if one of the facts is not an appended one.
+    fn admin_with(
+        &self,
+        filter: &Filter,
+        action: Action,
+        appended: Option<AppendedFor>,
+    ) -> impl Future<Output = Result<u64, SpoolError>> + Send;
 
     /// Recipients that fit, by id, after `after`, at most `limit`.
     ///
@@ -463,6 +492,8 @@ pub struct Ready {
 /// |---|---|
 /// | `plugin/NAME` | shared |
 /// | `node/…` | per node |
+/// | `node/event` | per node: the plugins that there may be events for, by name |
+/// | `node/event/NAME` | per node: events that the plugin has not taken yet, appended |
 /// | `node/dropped` | per node: deletions by operators that the log has not been told yet; the engine's own |
 pub trait Facts: Clone + Send + Sync + 'static {
     /// The value, unless it has expired at `now`.
@@ -494,4 +525,7 @@ pub trait Facts: Clone + Send + Sync + 'static {
     /// # Errors
     /// None of them was written; see [`SpoolError`].
     fn write(&self, facts: Vec<Fact>) -> impl Future<Output = Result<(), SpoolError>> + Send;
+
+    /// Changes whenever something that was [appended](Fact::appended), in whichever namespace, has become durable.
+    fn appended(&self) -> watch::Receiver<u64>;
 }

@@ -56,8 +56,8 @@ pub use inspect::{Counts, Damage, check};
 pub use open::OpenError;
 
 use crate::spool::{
-    Action, Aged, Filter, Health, LeaseToken, Leased, Listed, NewMessage, Reach, Ready, Settle, Settlement, Spool,
-    SpoolError, Stats,
+    Action, Aged, AppendedFor, Filter, Health, LeaseToken, Leased, Listed, NewMessage, Reach, Ready, Settle,
+    Settlement, Spool, SpoolError, Stats,
 };
 use open::Opened;
 use postern_core::mail::{QueueId, RecipientId};
@@ -312,9 +312,14 @@ impl Spool for Embedded {
         walk::survey(self.shared(), filter, action).await
     }
 
-    async fn admin(&self, filter: &Filter, action: Action) -> Result<u64, SpoolError> {
+    async fn admin_with(
+        &self,
+        filter: &Filter,
+        action: Action,
+        appended: Option<AppendedFor>,
+    ) -> Result<u64, SpoolError> {
         self.shared().check()?;
-        admin::apply(&self.handle, filter, action).await
+        admin::apply(&self.handle, filter, action, appended).await
     }
 
     async fn list(&self, filter: &Filter, after: Option<RecipientId>, limit: usize) -> Result<Vec<Listed>, SpoolError> {

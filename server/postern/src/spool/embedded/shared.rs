@@ -32,6 +32,8 @@ pub(super) struct Shared {
     pub file: Option<PathBuf>,
     /// For the one who waits for [`crate::spool::Spool::changed`].
     pub news: Notify,
+    /// The last key that was given to a fact that was appended and is durable.
+    pub appended: watch::Sender<u64>,
     /// Why the store takes nothing any more.
     broken: watch::Sender<Option<Arc<str>>>,
     pub chores: Mutex<Chores>,
@@ -69,6 +71,7 @@ impl Shared {
             options,
             file,
             news: Notify::new(),
+            appended: watch::Sender::new(0),
             broken: watch::Sender::new(None),
             chores: Mutex::default(),
             waker: OnceLock::new(),

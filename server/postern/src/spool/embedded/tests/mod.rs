@@ -349,7 +349,7 @@ async fn a_panic_of_the_writer_anywhere_poisons() {
     let spool = open(&Disk::new(empty(true), Fault::None), true);
     let (ack, answer) = tokio::sync::oneshot::channel();
     let (filter, action) = (Filter::default(), Action::Hold);
-    let op = Op::Admin(Box::new(AdminOp { filter, action, recipients: Vec::new(), dropped: Vec::new(), ack }));
+    let op = Op::Admin(Box::new(AdminOp { filter, action, recipients: Vec::new(), notes: Vec::new(), ack }));
     let handle = &spool.handle;
     let mut admin = Box::pin(async { handle.send(op).await.and(handle.answer(answer).await) });
     let trap = std::task::Waker::from(Arc::new(Trap));
