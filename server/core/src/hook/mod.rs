@@ -99,7 +99,10 @@ impl HookPoint {
     /// Does this version of the server call it? The others are frozen, so that plugins can be written for them.
     #[must_use]
     pub fn is_called(self) -> bool {
-        matches!(self, Self::Connect | Self::Mail | Self::Rcpt | Self::Spam | Self::Rewrite | Self::Route)
+        matches!(
+            self,
+            Self::Connect | Self::Mail | Self::Rcpt | Self::Spam | Self::Rewrite | Self::RewritePart | Self::Route
+        )
     }
 }
 
