@@ -67,7 +67,7 @@ fn pass(server: &Postern, sink: &AioSink, content: &str) -> (String, String) {
 fn two_plugins_edit_and_python_reads() {
     let sink = AioSink::start();
     let first = json!({ "1.1": [["append-text", "\r\n-- \r\n日本\r\n"]], "1.2": [["set-text", "<b>ü</b>"]], "2": [["remove"]] });
-    let second = json!({ "1.1": [["upper"]], "1.2": [["append-text", "<i>"]], "2": [["fail"]] });
+    let second = json!({ "1.1": [["upper"]], "1.2": [["append-text", "<i>"]], "3": [["fail"]] });
     let server = Postern::start(sink.port, &(plugin("first", &first, "") + &plugin("second", &second, "")));
     let (id, content) = pass(&server, &sink, &format!("{HEADER}\r\n{BODY}"));
     let found = read(&content);

@@ -237,8 +237,11 @@ async fn parts_are_edited_in_rewrite_as_well() {
 
 #[tokio::test]
 async fn edits_are_counted_and_pieces_are_not() {
-    let (_, said) = edited(json!({ "1.1": [["write-times", "12000"], ["set-headers", "10000"]] }), "1.1").await;
-    assert_eq!(said, ["()", "too-large"]);
+    let (_, said) = edited(json!({ "1.1": [["write-times", "12000"], ["set-headers", "9990"]] }), "1.1").await;
+    assert_eq!(said, ["()", "()"]);
+    let set = set_of(vec![plugin(json!({ "1.1": [["set-headers", "10001"]] })).await]);
+    let refused = set.rewrite_part(&mut nested()).await.unwrap_err();
+    assert!(refused.detail.contains("at most 10,000 edits"), "{refused:?}");
 }
 
 #[tokio::test]
