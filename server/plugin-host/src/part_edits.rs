@@ -123,7 +123,7 @@ impl Loaded {
         Ok(Ok(content))
     }
 
-    /// Puts `octets` behind the content that the call has given the part, which begins with `begun` if there is none.
+    /// Puts `octets` behind the content that the call has given the part.
     async fn put(&mut self, number: u32, octets: &[u8], scratch: &dyn Scratch) -> io::Result<()> {
         let PartEdits { parts, log } = &mut self.edits;
         match parts.get_mut(&number).and_then(|edit| edit.content.as_mut()) {
@@ -318,29 +318,30 @@ impl Loaded {
         scratch: &dyn Scratch,
     ) -> io::Result<HostResult<bool>> {
         Ok(match writing {
-            Writing::Write(octets) => {
-                let goes_on = self.begun(number) == Some(Begun::Write);
-                match if goes_on { Ok(()) } else { may_edit.and_then(|()| self.begin(number, Begun::Write)) } {
-                    Ok(()) => {
-                        self.put(number, octets, scratch).await?;
-                        Ok(!goes_on)
-                    }
-                    Err(refused) => Err(refused),
-                }
+            Writing::Write(octets) if self.begun(number) == Some(Begun::Write) => {
+                self.put(number, octets, scratch).await?;
+                Ok(false)
             }
-            Writing::SetText(text) => match may_edit.and_then(|()| self.begin(number, Begun::Text)) {
-                Ok(()) => {
-                    self.put(number, text.as_bytes(), scratch).await?;
-                    Ok(true)
-                }
-                Err(refused) => Err(refused),
-            },
-            Writing::Append(octets) => match self.append(number, octets, false, may_edit, scratch).await? {
-                Ok(is_edit) => Ok(is_edit),
-                Err(refused) => Err(refused),
-            },
+            Writing::Write(octets) => self.replace(number, Begun::Write, octets, may_edit, scratch).await?,
+            Writing::SetText(text) => self.replace(number, Begun::Text, text.as_bytes(), may_edit, scratch).await?,
+            Writing::Append(octets) => self.append(number, octets, false, may_edit, scratch).await?,
             Writing::AppendText(text) => self.append_text(number, text, may_edit, scratch).await?,
         })
+    }
+
+    async fn replace(
+        &mut self,
+        number: u32,
+        begun: Begun,
+        octets: &[u8],
+        may_edit: HostResult,
+        scratch: &dyn Scratch,
+    ) -> io::Result<HostResult<bool>> {
+        if let Err(refused) = may_edit.and_then(|()| self.begin(number, begun)) {
+            return Ok(Err(refused));
+        }
+        self.put(number, octets, scratch).await?;
+        Ok(Ok(true))
     }
 
     fn begun(&self, number: u32) -> Option<Begun> {
@@ -394,11 +395,11 @@ impl Loaded {
         let Some(part) = self.structure.get(number as usize) else { return Err(io::ErrorKind::NotFound.into()) };
         let edit = self.edits.parts.entry(number).or_default();
         let (media_type, charset) = edit.kind(part);
-        let is_utf8 = edit.content.as_ref().map(|content| (content.is_utf8, content.charset));
+        let begun = edit.content.as_ref().map(|content| (content.is_utf8, content.charset));
         if !is_text(&media_type) {
             return Ok(Err(error(BAD_VALUE, "the part is no text: append octets")));
         }
-        let (encoded, to_utf8) = match is_utf8 {
+        let (encoded, to_utf8) = match begun {
             Some((true, _)) => (text.as_bytes().to_vec(), false),
             Some((false, charset)) => match charset.encode(text) {
                 Some(octets) => (octets, false),

@@ -219,7 +219,9 @@ mod tests {
         check("=?utf-8?Q?J=C3=B5e_D?= <j@d>", &[("Jõe D", "j@d")]);
         check("=?UTF-8?B?SsO1?= =?utf-8*et?b?ZQ==?= Doe <j@d>", &[("Jõe Doe", "j@d")]);
         check("=?iso-8859-1?q?J=F5e?= <j@d>", &[("Jõe", "j@d")]);
-        check("=?koi8-r?q?=C1?= <j@d>", &[("=?koi8-r?q?=C1?=", "j@d")]);
+        check("=?koi8-r?q?=C1?= <j@d>", &[("а", "j@d")]);
+        check("=?x-klingon?x?=C1?= =?half <j@d>", &[("=?x-klingon?x?=C1?= =?half", "j@d")]);
+        check("=?utf-8?q?boss=40bank=2Eexample?= (comment)", &[]);
         // An encoded word that looks like an address is none.
         check("=?utf-8?q?boss=40bank=2Eexample=2C?= <x@evil.example>", &[("boss@bank.example,", "x@evil.example")]);
         check("=?utf-8?q?a=0D=0Ab?= <x@y>", &[("a  b", "x@y")]);
