@@ -89,6 +89,9 @@ impl Loaded {
     /// Begins new content with what the part has, turned into UTF-8 if it is to be.
     async fn copied(&mut self, number: u32, to_utf8: bool, scratch: &dyn Scratch) -> io::Result<HostResult<Content>> {
         let Ok(part) = self.part(number).cloned() else { return Err(io::ErrorKind::NotFound.into()) };
+        if part.encoding == TransferEncoding::Unknown {
+            return Ok(Err(error(BAD_VALUE, "the part's transfer encoding is not known: it can only be replaced")));
+        }
         let (media_type, charset) = self.edits.parts.entry(number).or_default().kind(&part);
         let mut coding = match coding_of(&media_type, charset) {
             Ok(coding) => coding,

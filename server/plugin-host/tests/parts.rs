@@ -251,6 +251,11 @@ async fn what_can_not_be_encoded_or_was_not_read_is_refused() {
     set_of(vec![plugin(steps).await]).rewrite_part(&mut forwarded).await.unwrap();
     let said = ["1.0", "1.1", "1.2"].map(|name| forwarded.attributes[name].clone());
     assert_eq!(said, ["bad-value"; 3]);
+    let mut unknown = message("Content-Transfer-Encoding: x-uuencode\r\n", "\r\nbegin 644 a\r\n");
+    let steps = json!({ "*": [["append", "x"], ["append-text", "x"], ["set-text", "x"]] });
+    set_of(vec![plugin(steps).await]).rewrite_part(&mut unknown).await.unwrap();
+    let said = ["1.0", "1.1", "1.2"].map(|name| unknown.attributes[name].clone());
+    assert_eq!(said, ["bad-value", "bad-value", "()"]);
     let long = format!("\r\n--o\r\nX-Long: {}\r\n\r\ntext\r\n--o--\r\n", "w ".repeat(10_000));
     let mut unread = message(HEADER, &long);
     let steps = json!({ "1": [["write", "x"], ["set-header", "X-A", "x"], ["remove"]] });
