@@ -34,7 +34,7 @@ mod form;
 mod hooks;
 #[cfg(target_arch = "wasm32")]
 mod instance;
-pub mod mailbox;
+mod mailbox;
 mod resources;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod testing;

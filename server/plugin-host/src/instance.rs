@@ -144,6 +144,13 @@ impl Instance {
         CpuMeter::begin(&mut self.store, self.cpu_ticks);
         self.store.data_mut().begin(point, subject, deadline);
         let called = match self.enter(point).await {
+            Ok(Ok(answer)) => match self.store.data_mut().apply_part_edits().await {
+                Ok(applied) => Ok(applied.map(|()| answer)),
+                Err(error) => Err(error),
+            },
+            entered => entered,
+        };
+        let called = match called {
             Ok(Ok(answer)) => Ok(answer),
             Ok(Err(refused)) => Err(CallError::Refused(escape(&refused, MAX_TEXT))),
             Err(error) => Err(failure(self.store.data(), &error)),

@@ -34,6 +34,8 @@ mod instance;
 mod load;
 mod log;
 mod meters;
+mod new_content;
+mod part_edits;
 mod part_source;
 mod parts;
 mod plugin;

@@ -99,11 +99,7 @@ impl HookPoint {
     /// Does this version of the server call it? The others are frozen, so that plugins can be written for them.
     #[must_use]
     pub fn is_called(self) -> bool {
-        match self {
-            Self::Connect | Self::Mail | Self::Rcpt | Self::Spam | Self::Rewrite | Self::Route => true,
-            Self::DeliveryBefore | Self::Bounce | Self::Event => true,
-            Self::Auth | Self::RewritePart | Self::Sign | Self::Http => false,
-        }
+        !matches!(self, Self::Auth | Self::Sign | Self::Http)
     }
 }
 

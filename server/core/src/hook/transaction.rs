@@ -22,6 +22,8 @@ pub struct Transaction {
     pub header: HeaderBlock,
     /// The content after the header block: empty line and body. Edits of parts put another source in its place.
     pub body: Arc<dyn ContentSource>,
+    /// Has anything put another source in its place?
+    pub body_is_edited: bool,
     /// Where edits of the body are kept until the message is queued.
     pub scratch: Arc<dyn Scratch>,
     /// The zone a plugin chose; it overrides every rule of the config.
@@ -49,6 +51,7 @@ impl Transaction {
             envelope: Arc::new(envelope),
             header: HeaderBlock::default(),
             body: Arc::new(MemorySource::default()),
+            body_is_edited: false,
             scratch,
             zone: None,
             claimed: None,

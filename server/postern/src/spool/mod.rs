@@ -331,7 +331,7 @@ pub trait Draft: Send + 'static {
 }
 
 /// Complete content, not yet committed. Dropping it leaves nothing behind.
-pub trait SealedDraft: std::fmt::Debug + Send + 'static {
+pub trait SealedDraft: std::fmt::Debug + Send + Sync + 'static {
     /// The id that the message will have.
     fn id(&self) -> QueueId;
 
@@ -358,6 +358,26 @@ pub trait Spool: Clone + Send + Sync + 'static {
     /// # Errors
     /// [`SpoolError::Busy`] if too many of them are in flight, [`SpoolError::Poisoned`].
     fn begin_own(&self) -> impl Future<Output = Result<Self::Draft, SpoolError>> + Send;
+
+    /// Starts a draft that is never committed: room for what is needed while a message comes in. Sealed, it takes no
+    /// memory; the budget that it has until then is not that of clients' content.
+    ///
+    /// # Errors
+    /// As [`Spool::begin`].
+    fn begin_scratch(&self) -> impl Future<Output = Result<Self::Draft, SpoolError>> + Send;
+
+    /// Starts the content that takes the place of `first`'s, under the same id: the body section is written to the draft,
+    /// `header` is the header block that it will be committed with, and `len` their octets, if known. What `first` has
+    /// can be read until the new draft is committed or dropped, and is gone then.
+    ///
+    /// # Errors
+    /// As [`Spool::begin`]; `first` is gone then.
+    fn begin_second(
+        &self,
+        first: Self::Sealed,
+        header: Bytes,
+        len: Option<u64>,
+    ) -> impl Future<Output = Result<Self::Draft, SpoolError>> + Send;
 
     /// Queues the message; resolves when it is durable. Dropping the future does not take a queued commit back.
     ///

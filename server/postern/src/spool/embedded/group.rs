@@ -222,8 +222,8 @@ fn arrive(index: &mut Index, incoming: &mut Incoming) {
     if let Some(hot) = incoming.hot.take() {
         index.add_hot(hot);
     }
-    if let Some(streamed) = &incoming.streamed {
-        streamed.adopted();
+    if let Some(chunks) = &incoming.chunks {
+        chunks.adopted();
     }
 }
 

@@ -9,7 +9,7 @@
 use super::admin::{self, AdminOp};
 use super::budget::Share;
 use super::count;
-use super::draft::Streamed;
+use super::draft::{EmbeddedSealed, Streamed};
 use super::dropped::{Dropped, Told};
 use super::facts::{Entry, Numbers};
 use super::group::Group;
@@ -82,8 +82,10 @@ pub(super) struct Incoming {
     pub hot: Option<HotMessage>,
     pub facts: Vec<FactRow>,
     /// Chunks that become the message's.
-    pub streamed: Option<Streamed>,
-    pub _share: Share,
+    pub chunks: Option<Streamed>,
+    /// The content whose place this takes: dropped, and so swept, after the commit.
+    pub _first: Option<Box<EmbeddedSealed>>,
+    pub _share: Option<Share>,
     /// What it takes of the disk besides chunks that are there already.
     pub room: Room,
 }
