@@ -126,6 +126,12 @@ impl Request {
     }
 }
 
+/// Names and values as the body of a form, `application/x-www-form-urlencoded`: what [`Request::form`] sends.
+#[must_use]
+pub fn form<K: AsRef<str>, V: AsRef<str>>(pairs: &[(K, V)]) -> String {
+    crate::form::encode(pairs)
+}
+
 /// The answer.
 pub struct Response(host::Response);
 
