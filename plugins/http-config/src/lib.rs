@@ -74,7 +74,7 @@ impl HttpConfig {
                 envelope.set_reverse_path(&from.address).map_err(|e| refused("rewriteFrom", e))?;
             }
         }
-        envelope.set_attribute(FROM, from.as_ref().map(|from| from_field::note(from)).as_deref())?;
+        envelope.set_attribute(FROM, from.as_ref().map(from_field::note).as_deref())?;
         for (name, value) in answer.attributes() {
             envelope.set_attribute(name, Some(value)).map_err(|e| refused(&format!("attributes.{name}"), e))?;
         }
