@@ -74,10 +74,10 @@ fn add_one(name: &str, value: &Value, message: &Message) -> Result<()> {
     added.map_err(|e| failed(name, e))
 }
 
-/// A value as the host takes it: unfolded, on one line.
+/// A value as the host takes it: unfolded.
 pub(crate) fn line(value: &str) -> String {
-    let text: String = value.chars().filter(|c| *c != '\r').map(|c| if c.is_control() { ' ' } else { c }).collect();
-    text.trim().to_owned()
+    let lines: Vec<&str> = value.split(char::is_control).map(str::trim).filter(|line| !line.is_empty()).collect();
+    lines.join(" ")
 }
 
 pub(crate) fn failed(name: &str, error: HostError) -> Error {

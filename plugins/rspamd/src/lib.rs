@@ -89,12 +89,11 @@ impl Rspamd {
     }
 }
 
-/// The config's reply, or Rspamd's own text if it has one for the client.
+/// The config's reply, or Rspamd's own text if it has one for the client. That may be a whole reply.
 fn worded(reply: &Reply, checked: &Checked, code: u16, enhanced: &str) -> Reply {
-    match checked.text() {
-        Some(text) => Reply::lossy(code, enhanced, text),
-        None => reply.clone(),
-    }
+    let Some(text) = checked.text() else { return reply.clone() };
+    let is_ours = |reply: &Reply| reply.class().map(u16::from) == Some(code / 100);
+    Reply::parse(text).ok().filter(is_ours).unwrap_or_else(|| Reply::lossy(code, enhanced, text))
 }
 
 export_plugin!(Rspamd: Spam);

@@ -7,8 +7,8 @@ use crate::reply::Checked;
 use postern_plugin_sdk::prelude::*;
 use std::time::Duration;
 
-/// Octets of recipients that a request names. Rspamd reads a header of 80 KiB at most.
-const MAX_RECIPIENTS: usize = 32 << 10;
+/// Recipients that a request names: it has 100 header fields at most.
+const MAX_RECIPIENTS: usize = 80;
 
 /// What all requests have in common.
 #[derive(Debug)]
@@ -43,12 +43,7 @@ impl Settings {
             .header("Content-Type", "message/rfc822")
             .header("Queue-Id", &message.id())
             .header("From", if from.is_empty() { "<>" } else { &from });
-        let mut room = MAX_RECIPIENTS;
-        for recipient in envelope.recipients() {
-            if room < recipient.len() {
-                break;
-            }
-            room -= recipient.len();
+        for recipient in envelope.recipients().take(MAX_RECIPIENTS) {
             request = request.header("Rcpt", &recipient);
         }
         if let (1, Some(only)) = (envelope.recipient_count(), envelope.recipient(0)) {
