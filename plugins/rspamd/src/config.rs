@@ -54,6 +54,18 @@ pub enum Treatment {
     Discard,
 }
 
+impl std::fmt::Display for Treatment {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Accept => "accept",
+            Self::Defer => "defer",
+            Self::Reject => "reject",
+            Self::Hold => "hold",
+            Self::Discard => "discard",
+        })
+    }
+}
+
 /// Treatments by Rspamd's action.
 #[derive(Debug)]
 pub struct Treatments(BTreeMap<String, Treatment>);

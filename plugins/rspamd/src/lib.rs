@@ -58,7 +58,7 @@ impl Spam for Rspamd {
         metrics::count("checked", 1);
         metrics::count(&checked.metric(), 1);
         metrics::observe("score", checked.score);
-        log::info(&format!("{} treatment={treatment:?} symbols={}", checked.summary(), checked.symbols_by_weight()));
+        log::info(&format!("{} treatment={treatment} symbols={}", checked.summary(), checked.symbols_by_weight()));
         match treatment {
             Treatment::Reject => Ok(SpamVerdict::Reject(worded(&self.reject, &checked, 550, "5.7.1"))),
             Treatment::Defer => Ok(SpamVerdict::Defer(worded(&self.defer, &checked, 451, "4.7.1"))),

@@ -122,7 +122,7 @@ fn messages_get_zonemtas_fields_and_lose_forged_ones() {
     assert_eq!(transaction.header_all("X-Zone-Spam-Resolution"), ["add header"]);
     let status = "Yes, score=4.90, required=15.00, tests=[B=5.00, A=-0.10, C=0.00]";
     assert_eq!(transaction.header_all("X-Zone-Spam-Status"), [status]);
-    let line = "score=4.90 required=15.00 action=\"add header\" treatment=Accept symbols=[B=5.00, A=-0.10, C=0.00]";
+    let line = "score=4.90 required=15.00 action=\"add header\" treatment=accept symbols=[B=5.00, A=-0.10, C=0.00]";
     assert_eq!(testing::log::lines(), [(testing::log::Level::Info, line.to_owned())]);
 
     let headers = json!({ "action": "", "status": "", "score": "X-Spam-Score", "symbols": "X-Spam-Symbols" });
