@@ -20,8 +20,7 @@ fn start(language: &str, component: &str, next_hop: u16, config: &str) -> Option
         return None;
     }
     let component = fs::canonicalize(component).unwrap();
-    let plugin =
-        format!("[[plugin]]\nname = 'example'\ncomponent = '{}'\nmemory = '64MiB'\n{config}", component.display());
+    let plugin = format!("[[plugin]]\nname = 'example'\ncomponent = '{}'\n{config}", component.display());
     let mut server = Postern::prepare(next_hop, Setup { config: plugin, ..Setup::default() });
     server.launch();
     let begun = Instant::now();
@@ -66,7 +65,7 @@ fn multipart(header: &str, text: &str) -> String {
 #[test]
 fn python() {
     let sink = AioSink::start();
-    let config = "[plugin.config]\nattachments_field = 'X-Attachments'\n\
+    let config = "memory = '64MiB'\n[plugin.config]\nattachments_field = 'X-Attachments'\n\
                   rules = [{ from = '*@partner.example', to = '*@sales.example', tag = '[Partner]' }]\n";
     let Some(server) = start("Python", PYTHON, sink.port, config) else { return };
     let mut client = Client::hello(server.port).unwrap();
@@ -103,7 +102,7 @@ fn python() {
 #[test]
 fn javascript() {
     let sink = AioSink::start();
-    let config = "[plugin.config]\nslow = { text = 'große\\s+lotterie', delay_seconds = 1 }\nrules = [\n\
+    let config = "memory = '128MiB'\n[plugin.config]\nslow = { text = 'große\\s+lotterie', delay_seconds = 1 }\nrules = [\n\
                   { match = '^([^+]+)\\+.*@(.*)$', to = '$1@$2' },\n\
                   { match = '^broken@(.*)$', to = '$1' },\n]\n";
     let Some(server) = start("JavaScript", JAVASCRIPT, sink.port, config) else { return };
