@@ -1,4 +1,4 @@
-"""Tags the Subject by who a message is from and to, and names its attachments in a header field. The README says how."""
+"""Tags the Subject by who a message is from and to, and names attachments in a header field. The README says how."""
 
 import functools
 import json
