@@ -3,24 +3,26 @@
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
-use postern_tests::{AioSink, Client, Postern, root, wait_for};
+use postern_tests::{AioSink, Client, Postern, WebService, root, wait_for};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU16, Ordering};
 
 /// A server with this plugin.
-fn start(sink: &AioSink, name: &str, grants: &str, config: &str) -> Postern {
+fn start(next_hop: u16, name: &str, grants: &str, config: &str) -> Postern {
     let component = root().join(format!("plugins/{name}/{name}.wasm"));
     assert!(component.exists(), "it is missing: run `make plugins`");
     let component = component.display();
     let plugin = format!(
         "[[plugin]]\nname = '{name}'\ncomponent = '{component}'\ngrants = {grants}\n[plugin.config]\n{config}\n"
     );
-    Postern::start(sink.port, &plugin)
+    Postern::start(next_hop, &plugin)
 }
 
 #[test]
 fn srs_sends_bounces_back_to_the_sender() {
     let sink = AioSink::start();
     let grants = "{ clock = true, secrets = { secret = 's3cret' } }";
-    let server = start(&sink, "srs", grants, "rewrite_domain = 'bounces.test'\nexclude_domains = ['own.test']");
+    let server = start(sink.port, "srs", grants, "rewrite_domain = 'bounces.test'\nexclude_domains = ['own.test']");
     let mut client = Client::hello(server.port).unwrap();
     let content = "Subject: hi\r\n\r\nbody\r\n";
     for sender in ["ann@a.example", "ann@own.test"] {
@@ -43,7 +45,7 @@ fn srs_sends_bounces_back_to_the_sender() {
 fn rate_guard_counts_over_sessions_and_restarts() {
     let sink = AioSink::start();
     let config = "limits = [{ key = 'peer', limit = 3, window = '1d' }]";
-    let mut server = start(&sink, "rate-guard", "{ kv = true }", config);
+    let mut server = start(sink.port, "rate-guard", "{ kv = true }", config);
     let rcpt = |server: &Postern, class: u16| {
         let mut client = Client::hello(server.port).unwrap();
         client.command("MAIL FROM:<a@b.example>", 2).unwrap();
@@ -57,5 +59,74 @@ fn rate_guard_counts_over_sessions_and_restarts() {
     rcpt(&server, 2);
     for _ in 0..2 {
         assert!(rcpt(&server, 4).contains("4.7.1 Rate limit exceeded"));
+    }
+}
+
+#[test]
+fn footers_are_put_under_texts() {
+    let sink = AioSink::start();
+    let config = "text = 'Example Ltd'\nhtml = '<p>Example <b>Ltd</b></p>'\nnot_with = 'X-No-Footer'";
+    let server = start(sink.port, "html-footer", "{}", config);
+    let content = "Subject: hi\r\nMIME-Version: 1.0\r\nContent-Type: multipart/alternative; boundary=b\r\n\r\n\
+        --b\r\nContent-Type: text/plain; charset=iso-8859-1\r\nContent-Transfer-Encoding: quoted-printable\r\n\r\nJ=F5e\r\n\
+        --b\r\nContent-Type: text/html; charset=us-ascii\r\n\r\n<body>Joe</body>\r\n--b--\r\n";
+    let mut client = Client::hello(server.port).unwrap();
+    assert_eq!(client.mail("a@b.example", &["c@d.example"], content).unwrap().code, 250);
+    assert_eq!(
+        client.mail("a@b.example", &["c@d.example"], &format!("X-No-Footer: 1\r\n{content}")).unwrap().code,
+        250
+    );
+    let messages = wait_for("the messages", || Some(sink.messages()).filter(|messages| messages.len() == 2));
+    let contents = messages.iter().map(|message| message["content"].as_str().unwrap());
+    let (without, with): (Vec<&str>, Vec<&str>) = contents.partition(|content| content.contains("X-No-Footer"));
+    assert!(without[0].ends_with(content.split_once("\r\n\r\n").unwrap().1), "{}", without[0]);
+    let with = with[0];
+    for part in ["J=C3=B5e\r\n\r\nExample Ltd\r\n", "<body>Joe\r\n<p>Example <b>Ltd</b></p>\r\n</body>"] {
+        assert!(with.contains(part), "{part:?} in\n{with}");
+    }
+    assert_eq!(with.matches("Example").count(), 2);
+}
+
+#[test]
+fn a_message_that_comes_back_is_refused() {
+    let sink = AioSink::start();
+    let server = start(sink.port, "delivery-loop", "{ secrets = { secret = 's3cret' } }", "");
+    let mut client = Client::hello(server.port).unwrap();
+    let to = ["c@d.example", "e@d.example"];
+    assert_eq!(client.mail("a@b.example", &to, "Subject: hi\r\n\r\nbody\r\n").unwrap().code, 250);
+    let messages = wait_for("the message", || Some(sink.messages()).filter(|messages| !messages.is_empty()));
+    let content = messages[0]["content"].as_str().unwrap();
+    assert!(content.starts_with("X-Zone-Loop: "), "{content}");
+    let reply = client.mail("other@b.example", &[messages[0]["rcpt_tos"][0].as_str().unwrap()], content).unwrap();
+    assert_eq!(reply.code, 554, "{reply:?}");
+    assert!(reply.lines.join(" ").contains("5.4.6 A mail loop was detected"), "{reply:?}");
+    assert_eq!(client.mail("a@b.example", &["else@d.example"], content).unwrap().code, 250);
+}
+
+#[test]
+fn bounces_are_posted_until_the_service_takes_them() {
+    let status = Arc::new(AtomicU16::new(503));
+    let answer = Arc::clone(&status);
+    let web = WebService::start(move |_| (answer.load(Ordering::SeqCst), String::new()));
+    let sink = AioSink::start();
+    let grants = format!("{{ http = ['{}'], kv = true, secrets = {{ unused = '-' }} }}", web.url());
+    let server = start(sink.port, "http-bounce", &grants, &format!("url = '{}/bounces'", web.url()));
+    let mut client = Client::hello(server.port).unwrap();
+    let content = "Subject: hi\r\nX-FBL: campaign 7\r\n\r\nbody\r\n";
+    assert_eq!(client.mail("a@b.example", &["perm@d.example"], content).unwrap().code, 250);
+    wait_for("two tries", || (web.requests().len() >= 2).then_some(()));
+    status.store(200, Ordering::SeqCst);
+    let tries = web.requests().len();
+    let requests = wait_for("one more", || Some(web.requests()).filter(|requests| requests.len() > tries));
+    assert!(requests.iter().all(|request| *request == requests[0]), "{requests:?}");
+    for part in [
+        "to=perm%40d.example",
+        "seq=001",
+        "returnPath=a%40b.example",
+        "fbl=campaign+7",
+        "event=bounced",
+        "status=5.1.1",
+    ] {
+        assert!(requests[0].split('&').any(|pair| pair == part), "{part} in {}", requests[0]);
     }
 }
