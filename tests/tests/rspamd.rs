@@ -9,7 +9,7 @@ fn plugin(url: &str, keys: &str, config: &str) -> String {
     assert!(component.exists(), "it is missing: run `make plugins`");
     format!(
         "[[plugin]]\nname = 'rspamd'\ncomponent = '{}'\ndeadline = '30s'\n\
-         grants = {{ http = ['{url}'], secrets = {{ unused = '-' }} }}\n{keys}\n\
+         grants = {{ http = ['{url}'], secrets = {{}} }}\n{keys}\n\
          [plugin.config]\nurl = '{url}'\nmta_name = 'mx.test'\n{config}\n",
         component.display()
     )

@@ -109,12 +109,15 @@ fn bounces_are_posted_until_the_service_takes_them() {
     let answer = Arc::clone(&status);
     let web = WebService::start(move |_| (answer.load(Ordering::SeqCst), String::new()));
     let sink = AioSink::start();
-    let grants = format!("{{ http = ['{}'], kv = true, secrets = {{ unused = '-' }} }}", web.url());
-    let server = start(sink.port, "http-bounce", &grants, &format!("url = '{}/bounces'", web.url()));
+    let grants = format!("{{ http = ['{}'], kv = true, secrets = {{}} }}", web.url());
+    let mut server = start(sink.port, "http-bounce", &grants, &format!("url = '{}/bounces'", web.url()));
     let mut client = Client::hello(server.port).unwrap();
     let content = "Subject: hi\r\nX-FBL: campaign 7\r\n\r\nbody\r\n";
     assert_eq!(client.mail("a@b.example", &["perm@d.example"], content).unwrap().code, 250);
     wait_for("two tries", || (web.requests().len() >= 2).then_some(()));
+    // The report is in the server's store: it goes on after any end.
+    server.kill();
+    server.restart();
     status.store(200, Ordering::SeqCst);
     let tries = web.requests().len();
     let requests = wait_for("one more", || Some(web.requests()).filter(|requests| requests.len() > tries));
@@ -129,4 +132,48 @@ fn bounces_are_posted_until_the_service_takes_them() {
     ] {
         assert!(requests[0].split('&').any(|pair| pair == part), "{part} in {}", requests[0]);
     }
+}
+
+#[test]
+fn a_service_says_who_may_send_and_how() {
+    let web = WebService::start(|form| {
+        let from = form.split('&').find_map(|pair| pair.strip_prefix("from=")).unwrap_or_default();
+        (
+            200,
+            match from {
+                "bad%40b.example" => r#"{"error": "Account is closed", "code": 553}"#.to_owned(),
+                "later%40b.example" => r#"{"error": "Over quota", "code": 452}"#.to_owned(),
+                "broken%40b.example" => "<html>".to_owned(),
+                "alias%40b.example" => {
+                    r#"{"rewriteFrom": "Real <real@b.example>", "sendingZone": "bulk", "attributes": {"plan": "free"}}"#
+                        .into()
+                }
+                _ => "{}".to_owned(),
+            },
+        )
+    });
+    let (sink, bulk) = (AioSink::start(), AioSink::start());
+    let grants = format!("{{ http = ['{}'], clock = true, secrets = {{}} }}", web.url());
+    let zone = format!("[zone.bulk]\nsmart_host = {{ host = '127.0.0.1', port = {} }}", bulk.port);
+    let config = format!("url = '{}/config'\n{zone}", web.url());
+    let server = start(sink.port, "http-config", &grants, &config);
+    let mut client = Client::hello(server.port).unwrap();
+    let mut refused = |from: &str, class: u16| {
+        let reply = client.command(&format!("MAIL FROM:<{from}>"), class).unwrap();
+        format!("{} {}", reply.code, reply.lines.join(" "))
+    };
+    let bad = refused("bad@b.example", 5);
+    assert!(bad.starts_with("553") && bad.contains("Account is closed"), "{bad}");
+    let later = refused("later@b.example", 4);
+    assert!(later.starts_with("452") && later.contains("Over quota"), "{later}");
+    assert!(refused("broken@b.example", 4).starts_with("451"));
+    let content = "From: Alias <alias@b.example>\r\nSubject: hi\r\n\r\nbody\r\n";
+    assert_eq!(client.mail("alias@b.example", &["c@d.example"], content).unwrap().code, 250);
+    let messages = wait_for("the message", || Some(bulk.messages()).filter(|messages| !messages.is_empty()));
+    assert_eq!(messages[0]["mail_from"], "real@b.example");
+    let content = messages[0]["content"].as_str().unwrap();
+    assert!(content.contains("\r\nFrom: Alias <real@b.example>\r\n"), "{content}");
+    let asked = web.requests();
+    assert!(asked[0].contains("origin=127.0.0.1") && asked[0].contains("transtype=ESMTP"), "{asked:?}");
+    assert!(sink.messages().is_empty());
 }

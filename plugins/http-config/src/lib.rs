@@ -109,7 +109,10 @@ impl Sign for HttpConfig {
     }
 }
 
+#[cfg(feature = "sign")]
 export_plugin!(HttpConfig: Mail, Rewrite, Sign);
+#[cfg(not(feature = "sign"))]
+export_plugin!(HttpConfig: Mail, Rewrite);
 
 #[cfg(test)]
 mod tests;

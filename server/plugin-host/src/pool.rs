@@ -71,7 +71,7 @@ impl Pool {
 impl Checkout<'_> {
     /// The call went well: others may use the instance.
     pub(crate) fn keep(self) {
-        if self.instance.calls < MAX_CALLS {
+        if self.instance.calls < MAX_CALLS && !self.instance.has_swollen() {
             self.pool.free.lock().unwrap_or_else(PoisonError::into_inner).push(self.instance);
         }
     }
