@@ -1,8 +1,9 @@
 //! What the service answers, in ZoneMTA's words. Keys that are not known here are passed over.
 
+use crate::from_field;
 use crate::keys::Key;
+use postern_plugin_sdk::Mailbox;
 use postern_plugin_sdk::prelude::*;
-use postern_plugin_sdk::{Mailbox, mailbox};
 use serde_json::Value;
 use std::collections::BTreeMap;
 
@@ -77,7 +78,7 @@ impl Answer {
             None => return Ok(None),
             Some(RewriteFrom::Text(text)) if text.is_empty() => return Ok(None),
             Some(RewriteFrom::Object { name, address }) => (Some(name.clone()), address.clone()),
-            Some(RewriteFrom::Text(text)) => match mailbox::parse(text).into_iter().next() {
+            Some(RewriteFrom::Text(text)) => match from_field::parse(text) {
                 Some(mailbox) => (mailbox.name, mailbox.address),
                 None => return Err(Error::new(format!("the answer's rewriteFrom: {text:?} is no mailbox"))),
             },
