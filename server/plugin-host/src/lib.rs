@@ -36,7 +36,7 @@ mod log;
 mod meters;
 mod new_content;
 mod part_edits;
-mod part_source;
+mod part_reader;
 mod parts;
 mod plugin;
 mod pool;

@@ -1,7 +1,7 @@
 //! New content of parts: encoded as it comes, into one piece of the transaction's scratch, whatever part it is for, so
 //! that nothing but a line for each part is held. Each content remembers where in the piece it lies.
 
-use crate::parts::PIECE;
+use crate::part_reader::PIECE;
 use bytes::Bytes;
 use postern_core::hook::{Scratch, ScratchWriter};
 use postern_core::message::ContentSource;

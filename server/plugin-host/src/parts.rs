@@ -2,14 +2,13 @@
 
 use crate::error::{HostResult, TOO_LARGE, error};
 use crate::part_edits::PartEdits;
+use crate::part_reader::{PIECE, PartReader};
 use crate::state::GuestState;
 use postern_core::message::ContentSource;
-use postern_core::message::mime::{self, Decoder, Kind, Part, Structure};
+use postern_core::message::mime::{self, Kind, Part, Structure};
 use std::io;
 use std::sync::Arc;
 
-/// Octets of content that are decoded at once.
-pub(crate) const PIECE: u64 = 64 << 10;
 /// Longest part that is given as one text, in octets.
 const MAX_TEXT: usize = 1 << 20;
 
@@ -24,19 +23,7 @@ pub(crate) struct Loaded {
     pub(crate) section: Arc<dyn ContentSource>,
     pub(crate) edits: PartEdits,
     /// The part that was read last, so that reading on is cheap.
-    reader: Option<Reader>,
-}
-
-/// Where reading of one part stands.
-struct Reader {
-    part: u32,
-    decoder: Decoder,
-    /// Next octet to be decoded, in the body section; None after the last.
-    next: Option<u64>,
-    end: u64,
-    /// Decoded octets from `start` on.
-    decoded: Vec<u8>,
-    start: u64,
+    reader: Option<(u32, PartReader)>,
 }
 
 impl Parts {
@@ -154,44 +141,10 @@ impl Loaded {
 
     async fn read(&mut self, number: u32, offset: u64, max: usize) -> io::Result<Vec<u8>> {
         let Some(part) = self.structure.get(number as usize) else { return Ok(Vec::new()) };
-        let fits = |reader: &Reader| reader.part == number && reader.start <= offset;
-        let mut reader = match self.reader.take().filter(fits) {
-            Some(reader) => reader,
-            None => Reader {
-                part: number,
-                decoder: Decoder::new(part.encoding),
-                next: Some(part.body.start),
-                end: part.body.end,
-                decoded: Vec::new(),
-                start: 0,
-            },
-        };
+        let last = self.reader.take().filter(|(last, _)| *last == number);
+        let mut reader = last.map_or_else(|| PartReader::new(part), |(_, reader)| reader);
         let octets = reader.read(&*self.section, offset, max).await?;
-        self.reader = Some(reader);
-        Ok(octets)
-    }
-}
-
-impl Reader {
-    async fn read(&mut self, section: &dyn ContentSource, offset: u64, max: usize) -> io::Result<Vec<u8>> {
-        loop {
-            let skip = usize::try_from(offset - self.start).unwrap_or(usize::MAX).min(self.decoded.len());
-            self.decoded.drain(..skip);
-            self.start += skip as u64;
-            if !self.decoded.is_empty() {
-                let count = max.min(self.decoded.len());
-                return Ok(self.decoded[..count].to_vec());
-            }
-            let Some(next) = self.next else { return Ok(Vec::new()) };
-            let wanted = usize::try_from(self.end.saturating_sub(next).min(PIECE)).unwrap_or_default();
-            let piece = if wanted == 0 { bytes::Bytes::new() } else { section.read(next, wanted).await? };
-            if piece.is_empty() {
-                self.decoder.finish(&mut self.decoded);
-                self.next = None;
-            } else {
-                self.decoder.push(&piece, &mut self.decoded);
-                self.next = Some(next + piece.len() as u64);
-            }
-        }
+        self.reader = Some((number, reader));
+        Ok(octets.into())
     }
 }
