@@ -29,6 +29,10 @@ plugins: server ## the shipped plugins
 guests: server ## the hostile plugins of the tests
 	@$(call build_guests,$(GUESTS))
 
+.PHONY: examples
+examples: ## the plugin examples in Python and JavaScript
+	@scripts/examples
+
 .PHONY: run
 run: build ## a server with the shipped config and the demo's plugin
 	$(POSTERN) run -c config/postern.toml -c config/demo.toml
@@ -41,10 +45,11 @@ demo: build ## one message through server, plugin and sink
 .PHONY: test-deps
 test-deps:
 	@scripts/apt-install postfix swaks openssl dnsmasq-base python3 python3-aiosmtpd python3-dnslib \
-	  libgnutls-dane0 libidn12 libnsl2 libnss-wrapper e2fsprogs xfsprogs strace util-linux gcc libc6-dev
+	  libgnutls-dane0 libidn12 libnsl2 libnss-wrapper e2fsprogs xfsprogs strace util-linux gcc libc6-dev rspamd
 	@scripts/exim >/dev/null || echo "not run: deliveries to Exim"
 	@scripts/corpora
 	@scripts/pip-install target/python flufl.bounce==4.0 atpublic==9.0.0 zope.interface==8.7
+	@scripts/examples || [ $$? = 69 ] # It has said which one can't be built here.
 
 .PHONY: test
 test: test-deps build guests ## all tests

@@ -11,15 +11,15 @@ pub(crate) fn pairs(text: &str) -> impl Iterator<Item = (String, String)> {
 }
 
 /// The pairs as the body of a request.
-pub(crate) fn encode(pairs: &[(&str, &str)]) -> String {
+pub(crate) fn encode<K: AsRef<str>, V: AsRef<str>>(pairs: &[(K, V)]) -> String {
     let mut text = String::new();
     for (name, value) in pairs {
         if !text.is_empty() {
             text.push('&');
         }
-        escape(name, &mut text);
+        escape(name.as_ref(), &mut text);
         text.push('=');
-        escape(value, &mut text);
+        escape(value.as_ref(), &mut text);
     }
     text
 }

@@ -24,6 +24,7 @@
 //!
 //! Not for the host: that binds the same WIT with wasmtime.
 
+mod base64;
 #[cfg(target_arch = "wasm32")]
 #[doc(hidden)]
 pub mod bindings;
@@ -34,10 +35,11 @@ mod form;
 mod hooks;
 #[cfg(target_arch = "wasm32")]
 mod instance;
-pub mod mailbox;
+mod mailbox;
 mod resources;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod testing;
+mod values;
 mod verdict;
 mod words;
 
@@ -71,6 +73,7 @@ pub use resources::{
     Batch, Credentials, Delivery, Destination, Envelope, Event, Failure, Failures, Message, Part, PartWriter,
     Recipient, Request, Response, Routing, Session, Signing,
 };
+pub use values::{HeaderName, Size, Span};
 pub use verdict::{AuthVerdict, Decision, Reply, SpamVerdict, Verdict};
 pub use words::{Action, EventKind, Mechanism, Scope, Tls};
 
@@ -109,9 +112,9 @@ pub struct NoConfig {}
 pub mod prelude {
     pub use crate::{
         Auth, AuthVerdict, Batch, Bounce, Connect, Credentials, Decision, Delivery, DeliveryBefore, Destination,
-        Envelope, Error, ErrorKind, Event, EventKind, Events, Failure, Failures, HostError, Http, Mail, Mechanism,
-        Message, NoConfig, Part, Plugin, Rcpt, Recipient, Reply, Request, Response, Result, Rewrite, RewritePart,
-        Route, Routing, Session, Sign, Signing, Spam, SpamVerdict, Tls, Verdict,
+        Envelope, Error, ErrorKind, Event, EventKind, Events, Failure, Failures, HeaderName, HostError, Http, Mail,
+        Mechanism, Message, NoConfig, Part, Plugin, Rcpt, Recipient, Reply, Request, Response, Result, Rewrite,
+        RewritePart, Route, Routing, Session, Sign, Signing, Size, Spam, SpamVerdict, Span, Tls, Verdict,
     };
     pub use crate::{clock, config, dns, export_plugin, http, kv, log, metrics, random, secrets};
     pub use serde::Deserialize;

@@ -28,6 +28,14 @@ impl Reply {
         Self(format!("{code} {text}"))
     }
 
+    /// Code, enhanced code and a text from elsewhere: control characters become spaces, and what is too long is cut.
+    #[must_use]
+    pub fn lossy(code: u16, enhanced: &str, text: &str) -> Self {
+        let line: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+        let line = line.trim();
+        Self::new(code, enhanced, &line[..line.floor_char_boundary(Self::MAX_TEXT)])
+    }
+
     /// Takes a reply as it would be written in a config, if it keeps the rules.
     ///
     /// # Errors
@@ -247,6 +255,8 @@ mod tests {
         assert_eq!(Reply::new(550, "5.7.1", "Not today").as_str(), "550 5.7.1 Not today");
         assert_eq!(Reply::with_code(421, "Busy").as_str(), "421 Busy");
         assert_eq!(Verdict::reject("No"), Verdict::Reject(Reply("No".into())));
+        assert_eq!(Reply::lossy(550, "5.7.1", " No,\r\nnever\n").as_str(), "550 5.7.1 No,  never");
+        Reply::parse(Reply::lossy(550, "5.7.1", &"ü".repeat(300)).as_str()).unwrap();
     }
 
     #[test]

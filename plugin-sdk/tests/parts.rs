@@ -76,7 +76,14 @@ fn parts_are_edited() {
                 write!(part.writer(), "ü</b>")?;
                 part.set_header("X-Seen", "1")?;
             }
-            _ => part.set_text("a text now")?,
+            _ => {
+                assert_eq!(part.set_text("no").unwrap_err().word(), "bad-value");
+                assert_eq!(part.set_header("content-transfer-encoding", "8bit").unwrap_err().word(), "bad-name");
+                part.set_header("Content-Type", "text/plain; charset=iso-8859-1")?;
+                part.set_text("a text now")?;
+                // What is read is as it was.
+                assert_eq!((part.content_type().as_str(), part.read(0, 10)?), ("application/pdf", vec![0, 1, 2]));
+            }
         }
         Ok(())
     });
@@ -84,6 +91,37 @@ fn parts_are_edited() {
     assert_eq!(texts, ["Jõe ö", "<b>ü</b>", "a text now"]);
     assert_eq!(transaction.parts()[2].parameter("charset"), Some("utf-8"));
     assert_eq!(transaction.parts()[1].headers[1], ("X-Seen".into(), "1".into()));
+}
+
+#[test]
+fn text_is_added_in_a_charset_that_has_it() {
+    let transaction = edited(|_, part| {
+        match part.section().as_str() {
+            "1.1" => part.append_text(" ö")?,
+            "1.2" => part.append_text("日本")?,
+            _ => assert_eq!(part.append_text("x").unwrap_err().word(), "bad-value"),
+        }
+        Ok(())
+    });
+    let parts = transaction.parts();
+    assert_eq!((parts[0].content.as_slice(), parts[0].parameter("charset")), (&b"J\xf5e \xf6"[..], Some("iso-8859-1")));
+    assert_eq!((parts[1].text(), parts[1].parameter("charset")), ("<p>日本".to_owned(), Some("utf-8")));
+    let transaction =
+        edited(|_, part| if part.section() == "1.1" { part.append_text(" 日本") } else { Ok(()) }.map_err(Into::into));
+    assert_eq!((transaction.parts()[0].text(), transaction.parts()[0].content.len()), ("Jõe 日本".to_owned(), 11));
+}
+
+#[test]
+fn pieces_of_content_are_one_edit() {
+    let mut transaction = Transaction::from_eml(NESTED);
+    let mut plugin = Edit(|_, part| {
+        if part.section() == "2" {
+            (0..20_000).try_for_each(|_| part.write(b"x"))?;
+        }
+        Ok(())
+    });
+    transaction.rewrite_parts(&mut plugin).unwrap();
+    assert_eq!(transaction.parts()[2].content.len(), 20_000);
 }
 
 #[test]

@@ -20,10 +20,12 @@ mod pieces;
 mod postfix;
 pub mod process;
 mod report;
+mod rspamd;
 mod server;
 mod sink;
 mod tap;
 mod tls_sink;
+mod web;
 
 pub use client::{Client, Reply};
 pub use counting_sink::CountingSink;
@@ -39,10 +41,12 @@ pub use maildir::{Maildir, Stored};
 pub use pieces::send_apart;
 pub use postfix::Postfix;
 pub use report::{not_run, soak};
+pub use rspamd::Rspamd;
 pub use server::{Exit, Postern, Setup, binary, check, root};
 pub use sink::{AioSink, PYTHON, SmtpSink};
 pub use tap::{Tap, unclean};
 pub use tls_sink::{TlsSetup, TlsSink};
+pub use web::WebService;
 
 use std::net::TcpListener;
 use std::process::{Command, Output};

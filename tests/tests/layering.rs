@@ -73,6 +73,19 @@ fn lower_modules_know_nothing_of_higher_ones() {
         &["crate::relay", "crate::intake", "crate::receive", "crate::http", "spool::embedded", ".settle("],
     );
     absent(&src("intake"), "", &["crate::relay", "crate::receive", "crate::http", "crate::deliver", "spool::embedded"]);
+    absent(
+        &src("events"),
+        "",
+        &[
+            "crate::relay",
+            "crate::intake",
+            "crate::deliver",
+            "crate::receive",
+            "crate::http",
+            "spool::embedded",
+            ".settle(",
+        ],
+    );
     absent(&src("receive"), "", &["crate::relay", "crate::http", "crate::deliver", "spool::embedded", ".commit("]);
     absent(&src("http"), "", &["crate::relay", "crate::receive", "spool::embedded"]);
     absent(

@@ -70,6 +70,12 @@ impl Request {
         self.noting(result)
     }
 
+    /// Authenticates as this user (RFC 7617).
+    pub fn basic_auth(self, user: &str, password: &str) -> Self {
+        let credentials = crate::base64::encode(format!("{user}:{password}").as_bytes());
+        self.header("Authorization", &format!("Basic {credentials}"))
+    }
+
     /// The body.
     pub fn body(self, bytes: impl AsRef<[u8]>) -> Self {
         let result = self.request.body(bytes.as_ref());
@@ -118,6 +124,12 @@ impl Request {
             None => Ok(Response(host::send(self.request)?)),
         }
     }
+}
+
+/// Names and values as the body of a form, `application/x-www-form-urlencoded`: what [`Request::form`] sends.
+#[must_use]
+pub fn form<K: AsRef<str>, V: AsRef<str>>(pairs: &[(K, V)]) -> String {
+    crate::form::encode(pairs)
 }
 
 /// The answer.

@@ -155,7 +155,7 @@ pub trait Rewrite: Plugin {
 ///         if is_program(part) {
 ///             part.remove()?;
 ///         } else {
-///             part.set_text(&format!("{}\r\n-- \r\n{}\r\n", part.text()?, self.line))?;
+///             part.append_text(&format!("\r\n-- \r\n{}\r\n", self.line))?;
 ///         }
 ///         Ok(())
 ///     }
@@ -176,13 +176,14 @@ pub trait Rewrite: Plugin {
 /// # Ok::<(), Error>(())
 /// ```
 pub trait RewritePart: Plugin {
-    /// Asked for each part that has content of its own, in order: is it to be rewritten?
+    /// Asked for each part that has content of its own, in order, after [`RewritePart::rewrite_part`] for those before it: is
+    /// it to be rewritten? Not asked for a part that the plugin has removed meanwhile.
     ///
     /// # Errors
     /// Any error drops the plugin's edits of all parts of the message and leads to its `on_error`.
     fn select(&mut self, session: &Session, envelope: &Envelope, message: &Message, part: &Part) -> Result<bool>;
 
-    /// Called for each chosen part.
+    /// Called for each chosen part, and may edit others as well.
     ///
     /// # Errors
     /// As [`RewritePart::select`].

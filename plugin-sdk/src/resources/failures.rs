@@ -35,7 +35,8 @@ impl Failures {
         self.0.zone()
     }
 
-    /// The host that was spoken to, if there was one: `mx.example[192.0.2.1:25]`.
+    /// The host that was spoken to: `mx.example[192.0.2.1]:25`. The domain or `host:port` if there was no connection,
+    /// empty if nothing was looked up.
     #[must_use]
     pub fn next_hop(&self) -> String {
         self.0.next_hop()
@@ -123,7 +124,7 @@ impl Failure<'_> {
     /// Makes it a deferral, due by the retry schedule.
     ///
     /// # Errors
-    /// The host refuses it.
+    /// It is too old to be tried again.
     pub fn defer(&self) -> Result<(), HostError> {
         Ok(self.failures.0.defer(self.index)?)
     }

@@ -2,8 +2,7 @@
 
 use super::reader::{Pieces, from_offset};
 use super::{Part, indexed, wrapper};
-use crate::mailbox::{self, Mailbox};
-use crate::{Error, HostError};
+use crate::{Error, HostError, Mailbox};
 use std::io::BufRead;
 
 wrapper! {
@@ -18,7 +17,7 @@ impl Message {
         self.0.id()
     }
 
-    /// Octets of the whole content as it stands now.
+    /// Octets of the whole content: header fields as they stand now, empty line and body.
     #[must_use]
     pub fn size(&self) -> u64 {
         self.0.size()
@@ -58,19 +57,14 @@ impl Message {
         self.0.raw_headers()
     }
 
-    /// The mailboxes in all fields of this name (From, To, Cc …).
+    /// The mailboxes in all fields of this name (From, To, Cc …), members of groups among them; what is no mailbox is left
+    /// out. Not for deciding where mail goes: that is the envelope's.
     ///
     /// They are taken from the fields as they are sent: in a value that was decoded first, an encoded word could pass
     /// for an address.
     #[must_use]
     pub fn mailboxes(&self, name: &str) -> Vec<Mailbox> {
-        let mut all = Vec::new();
-        for (field, value) in self.raw_headers() {
-            if field.eq_ignore_ascii_case(name) {
-                mailbox::parse_into(&String::from_utf8_lossy(&value), &mut all);
-            }
-        }
-        all
+        self.0.mailboxes(name).into_iter().map(|(name, address)| Mailbox { name, address }).collect()
     }
 
     /// Adds a field above all others. The host folds long lines and encodes what is not ASCII.

@@ -7,6 +7,9 @@ use std::io::{self, BufRead, Write};
 
 wrapper! {
     /// One part of a message. What a hook writes is encoded by the host.
+    ///
+    /// Edits are made when the call ends: until then whatever is read of a part is as it was when the call began, so that
+    /// a part can be read and written piece by piece.
     Part
 }
 
@@ -93,12 +96,13 @@ impl Part {
         Ok(self.0.text()?)
     }
 
-    /// Replaces the content by what this and later calls write, in the original's type.
+    /// Replaces the content by what this and later calls write, in the original's type. Set Content-Type first, if it is to
+    /// be another one.
     ///
     /// # Errors
-    /// It is too large, or the hook can't do that.
+    /// It is too large or can't be encoded, or the hook can't do that.
     pub fn write(&self, bytes: &[u8]) -> Result<(), HostError> {
-        Ok(self.0.write(bytes)?)
+        in_pieces(bytes, |piece| Ok(self.0.write(piece)?))
     }
 
     /// [`Part::write`] as a [`Write`].
@@ -107,10 +111,10 @@ impl Part {
         PartWriter(self)
     }
 
-    /// Replaces the content by a text in UTF-8; Content-Type's charset follows.
+    /// Replaces the content by a text in UTF-8, of at most 4 MiB; Content-Type's charset follows.
     ///
     /// # Errors
-    /// As [`Part::write`].
+    /// As [`Part::write`], or the part is no text.
     pub fn set_text(&self, text: &str) -> Result<(), HostError> {
         Ok(self.0.set_text(text)?)
     }
@@ -120,10 +124,21 @@ impl Part {
     /// # Errors
     /// As [`Part::write`].
     pub fn append(&self, bytes: &[u8]) -> Result<(), HostError> {
-        Ok(self.0.append(bytes)?)
+        in_pieces(bytes, |piece| Ok(self.0.append(piece)?))
     }
 
-    /// Takes the part out of the message. The last part of a multipart becomes an empty text.
+    /// Leaves the content as it is and adds a text of at most 4 MiB at its end, in the part's charset. If that does not
+    /// have all of the text, the part becomes UTF-8.
+    ///
+    /// # Errors
+    /// As [`Part::write`], or the part is no text, its charset is not known, or the call has written other content in a
+    /// charset that does not have the text.
+    pub fn append_text(&self, text: &str) -> Result<(), HostError> {
+        Ok(self.0.append_text(text)?)
+    }
+
+    /// Takes the part out of the message. The last part of a multipart becomes an empty text; if the message is the part,
+    /// its body becomes empty.
     ///
     /// # Errors
     /// The hook can't do that.
@@ -131,7 +146,8 @@ impl Part {
         Ok(self.0.remove()?)
     }
 
-    /// Gives a field of the part's header this value. The host keeps Content-Transfer-Encoding itself.
+    /// Gives a field of the part's header this value. The host keeps Content-Transfer-Encoding itself, and where the message
+    /// is the part, only its `Content-` fields are the part's.
     ///
     /// # Errors
     /// A name or value that cannot stand in a header, or a hook that can't do that.
@@ -146,6 +162,14 @@ impl Part {
     pub fn remove_header(&self, name: &str) -> Result<(), HostError> {
         Ok(self.0.remove_header(name)?)
     }
+}
+
+/// The host takes no more than 4 MiB at a time. Nothing is a piece, too.
+fn in_pieces(bytes: &[u8], mut each: impl FnMut(&[u8]) -> Result<(), HostError>) -> Result<(), HostError> {
+    if bytes.is_empty() {
+        return each(bytes);
+    }
+    bytes.chunks(1 << 20).try_for_each(each)
 }
 
 /// Writes a part's new content.

@@ -87,6 +87,9 @@ impl Message {
     pub fn raw_headers(&self) -> Vec<(String, Vec<u8>)> {
         self.fields().into_iter().map(|(name, value)| (name, format!(" {value}\r\n").into_bytes())).collect()
     }
+    pub fn mailboxes(&self, name: &str) -> Vec<(Option<String>, String)> {
+        self.0.borrow().transaction.header_all(name).into_iter().flat_map(mime::mailboxes).collect()
+    }
     pub fn prepend_header(&self, name: &str, value: &str) -> HostResult {
         self.edit(name, value, |fields| fields.insert(0, (name.into(), value.into())))
     }
@@ -122,21 +125,32 @@ pub(crate) struct PartEdits {
 }
 
 struct Slot {
-    part: Data,
-    /// Is the content what this call wrote?
-    written: bool,
+    /// As it was when the call began: what is read.
+    before: Data,
+    /// As it will be.
+    after: Data,
+    begun: Option<Begun>,
     removed: bool,
+}
+
+/// What began new content: a write goes on with its own only.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Begun {
+    Write,
+    Text,
+    Append,
 }
 
 impl PartEdits {
     fn of(parts: Vec<Data>) -> Self {
-        let slots = parts.into_iter().map(|part| Slot { part, written: false, removed: false });
+        let slot = |part: Data| Slot { before: part.clone(), after: part, begun: None, removed: false };
+        let slots = parts.into_iter().map(slot);
         Self { slots: slots.collect(), edited: false }
     }
 
     /// The parts that are still there.
     pub(super) fn kept(self) -> Vec<Data> {
-        self.slots.into_iter().filter(|slot| !slot.removed).map(|slot| slot.part).collect()
+        self.slots.into_iter().filter(|slot| !slot.removed).map(|slot| slot.after).collect()
     }
 }
 
@@ -154,11 +168,23 @@ impl Part {
     fn with<R>(&self, look: impl FnOnce(&Data) -> R) -> R {
         let call = self.call.borrow();
         let parts = call.parts.as_ref().expect("a part is made of them");
-        look(&parts.slots[self.index].part)
+        look(&parts.slots[self.index].before)
     }
 
-    fn edit(&self, edit: impl FnOnce(&mut PartEdits, usize) -> HostResult) -> HostResult {
-        begin_edit(&self.call, true)?;
+    /// Has the runner to ask for it still?
+    pub(super) fn is_removed(&self) -> bool {
+        self.call.borrow().parts.as_ref().is_some_and(|parts| parts.slots[self.index].removed)
+    }
+
+    fn begun(&self) -> Option<Begun> {
+        self.call.borrow().parts.as_ref().and_then(|parts| parts.slots[self.index].begun)
+    }
+
+    /// Makes an edit; one that goes on with content that was begun does not count.
+    fn edit(&self, goes_on: bool, edit: impl FnOnce(&mut PartEdits, usize) -> HostResult) -> HostResult {
+        if !goes_on {
+            begin_edit(&self.call, true)?;
+        }
         let mut call = self.call.borrow_mut();
         let parts = call.parts.as_mut().expect("a part is made of them");
         if parts.slots[self.index].removed {
@@ -209,44 +235,68 @@ impl Part {
         Ok(self.with(Data::text))
     }
     pub fn write(&self, bytes: &[u8]) -> HostResult {
-        self.edit(|parts, index| {
+        let goes_on = self.begun() == Some(Begun::Write);
+        self.edit(goes_on, |parts, index| {
             let slot = &mut parts.slots[index];
-            if !std::mem::replace(&mut slot.written, true) {
-                slot.part.content.clear();
+            can_be_encoded(&slot.after)?;
+            if !goes_on {
+                (slot.begun, slot.after.content) = (Some(Begun::Write), Vec::new());
             }
-            slot.part.content.extend_from_slice(bytes);
+            slot.after.content.extend_from_slice(bytes);
             Ok(())
         })
     }
     pub fn set_text(&self, text: &str) -> HostResult {
-        self.edit(|parts, index| {
+        self.edit(false, |parts, index| {
             let slot = &mut parts.slots[index];
-            slot.written = true;
-            slot.part.content = text.into();
-            slot.part.parameters.retain(|(name, _)| name != "charset");
-            slot.part.parameters.push(("charset".into(), "utf-8".into()));
+            is_text(&slot.after)?;
+            (slot.begun, slot.after.content) = (Some(Begun::Text), text.into());
+            slot.after.set_charset("utf-8");
             Ok(())
         })
     }
     pub fn append(&self, bytes: &[u8]) -> HostResult {
-        self.edit(|parts, index| {
-            parts.slots[index].part.content.extend_from_slice(bytes);
+        self.edit(self.begun().is_some(), |parts, index| {
+            let slot = &mut parts.slots[index];
+            can_be_encoded(&slot.after)?;
+            slot.begun.get_or_insert(Begun::Append);
+            slot.after.content.extend_from_slice(bytes);
+            Ok(())
+        })
+    }
+    pub fn append_text(&self, text: &str) -> HostResult {
+        self.edit(self.begun().is_some(), |parts, index| {
+            let slot = &mut parts.slots[index];
+            is_text(&slot.after)?;
+            let octets = match mime::in_charset(text, slot.after.parameter("charset")) {
+                Some(octets) => octets,
+                None if slot.begun.is_some() => {
+                    return error("bad-value", "the charset of what was written does not have this text");
+                }
+                None => {
+                    slot.after.content = slot.after.text().into_bytes();
+                    slot.after.set_charset("utf-8");
+                    text.into()
+                }
+            };
+            slot.begun.get_or_insert(Begun::Append);
+            slot.after.content.extend_from_slice(&octets);
             Ok(())
         })
     }
     pub fn remove(&self) -> HostResult {
-        self.edit(|parts, index| {
-            let section = parts.slots[index].part.section.clone();
+        self.edit(false, |parts, index| {
+            let section = parts.slots[index].before.section.clone();
             let around = parent(&section);
             let is_last = !parts.slots.iter().enumerate().any(|(at, other)| {
                 at != index
                     && !other.removed
-                    && (around.is_empty() || other.part.section.starts_with(&format!("{around}.")))
+                    && (around.is_empty() || other.before.section.starts_with(&format!("{around}.")))
             });
             let slot = &mut parts.slots[index];
             if is_last {
-                let containers = std::mem::take(&mut slot.part.containers);
-                slot.part = Data { containers, ..mime::empty(&section) };
+                let containers = std::mem::take(&mut slot.after.containers);
+                slot.after = Data { containers, ..mime::empty(&section) };
             } else {
                 slot.removed = true;
             }
@@ -254,18 +304,43 @@ impl Part {
         })
     }
     pub fn set_header(&self, name: &str, value: &str) -> HostResult {
-        rules::header_name(name)?;
         rules::header_value(value)?;
-        self.edit(|parts, index| {
-            set(&mut parts.slots[index].part.headers, name, value);
-            Ok(())
+        self.edit_field(name, |part| {
+            set(&mut part.headers, name, value);
+            if name.eq_ignore_ascii_case("Content-Type") {
+                part.set_type(value);
+            }
         })
     }
     pub fn remove_header(&self, name: &str) -> HostResult {
+        self.edit_field(name, |part| {
+            remove(&mut part.headers, name);
+        })
+    }
+
+    fn edit_field(&self, name: &str, edit: impl FnOnce(&mut Data)) -> HostResult {
         rules::header_name(name)?;
-        self.edit(|parts, index| {
-            remove(&mut parts.slots[index].part.headers, name);
+        if name.eq_ignore_ascii_case("Content-Transfer-Encoding") {
+            return error("bad-name", "the host keeps Content-Transfer-Encoding itself");
+        }
+        let is_content = name.get(..8).is_some_and(|start| start.eq_ignore_ascii_case("content-"));
+        if !is_content && self.with(|part| part.containers.is_empty()) {
+            return error("bad-name", "the part is the message: as a part's, only its Content-* fields are edited");
+        }
+        self.edit(false, |parts, index| {
+            edit(&mut parts.slots[index].after);
             Ok(())
         })
     }
+}
+
+fn can_be_encoded(part: &Data) -> HostResult {
+    if ["multipart/", "message/"].iter().any(|kind| part.content_type.starts_with(kind)) {
+        return error("bad-value", "multipart/* and message/* can't be encoded");
+    }
+    Ok(())
+}
+
+fn is_text(part: &Data) -> HostResult {
+    if part.content_type.starts_with("text/") { Ok(()) } else { error("bad-value", "the part is no text") }
 }

@@ -1,6 +1,6 @@
 //! What went wrong in attempts.
 
-use super::rules::{self, HostResult};
+use super::rules::{self, HostResult, error};
 use crate::{Bounce, Result};
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -68,7 +68,7 @@ impl Failure {
             action: action.into(),
             status: said.unwrap_or(status).into(),
             reply: Some(reply.into()),
-            text: format!("mx.example.net[192.0.2.25:25] said: {reply}"),
+            text: format!("mx.example.net[192.0.2.25]:25 said: {reply}"),
             scope: "recipient".into(),
             attempts: 1,
             dsn_suppressed: false,
@@ -82,7 +82,7 @@ impl Default for Failures {
             id: "00123456789abcdef0".into(),
             reverse_path: "sender@example.com".into(),
             zone: "default".into(),
-            next_hop: "mx.example.net[192.0.2.25:25]".into(),
+            next_hop: "mx.example.net[192.0.2.25]:25".into(),
             user: None,
             attributes: BTreeMap::new(),
             list: Vec::new(),
@@ -173,6 +173,9 @@ impl Handle {
         self.look(index, |one| one.attempts)
     }
     pub fn defer(&self, index: u32) -> HostResult {
+        if self.look(index, |one| one.action == "expire") == Some(true) {
+            return error("not-now", "the recipient is too old to be tried again");
+        }
         self.edit(index, |one| one.action = "defer".into())
     }
     pub fn bounce(&self, index: u32) -> HostResult {

@@ -95,6 +95,10 @@ pub(crate) mod host {
     const RESERVED: [&str; 7] =
         ["host", "content-length", "connection", "transfer-encoding", "upgrade", "te", "trailer"];
 
+    const MAX_HEADERS: usize = 100;
+    /// Octets of all header lines together.
+    const MAX_HEADER_OCTETS: usize = 64 << 10;
+
     impl Request {
         pub fn new(method: &str, url: &str) -> Self {
             Self(RefCell::new(Sent { method: method.into(), url: url.into(), ..Sent::default() }))
@@ -105,7 +109,12 @@ pub(crate) mod host {
             if RESERVED.contains(&name.to_ascii_lowercase().as_str()) {
                 return error("bad-name", "this field is the host's");
             }
-            self.0.borrow_mut().headers.push((name.into(), value.into()));
+            let headers = &mut self.0.borrow_mut().headers;
+            let octets: usize = headers.iter().map(|(name, value)| name.len() + value.len() + 4).sum();
+            if headers.len() >= MAX_HEADERS || octets + name.len() + value.len() + 4 > MAX_HEADER_OCTETS {
+                return error("too-large", "a request has at most 100 header fields with 64 KiB");
+            }
+            headers.push((name.into(), value.into()));
             Ok(())
         }
         pub fn body(&self, bytes: &[u8]) -> HostResult {

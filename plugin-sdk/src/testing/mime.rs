@@ -38,6 +38,20 @@ impl Part {
         self.parameters.iter().find(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_str())
     }
 
+    /// Content-Type has this charset from now on.
+    pub(crate) fn set_charset(&mut self, charset: &str) {
+        self.parameters.retain(|(name, _)| name != "charset");
+        self.parameters.push(("charset".into(), charset.into()));
+    }
+
+    /// Type and parameters are those of this Content-Type from now on.
+    pub(crate) fn set_type(&mut self, value: &str) {
+        let header = format!("Content-Type: {value}\r\n\r\n");
+        if let Some(one) = parts(header.as_bytes()).into_iter().next() {
+            (self.content_type, self.parameters) = (one.content_type, one.parameters);
+        }
+    }
+
     /// The content decoded from its charset.
     #[must_use]
     pub fn text(&self) -> String {
@@ -96,6 +110,28 @@ pub(crate) fn decoded(value: &str) -> String {
         }
     }
     text.trim().chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+}
+
+/// The mailboxes in a field's value. The host reads more strictly.
+pub(crate) fn mailboxes(value: &str) -> Vec<(Option<String>, String)> {
+    let line = format!("{value}\r\n");
+    let mailbox = |one: &mail_parser::Addr<'_>| {
+        let address = one.address.as_deref().filter(|address| address.contains('@'))?;
+        Some((one.name.as_deref().map(str::to_owned), address.to_owned()))
+    };
+    match MessageStream::new(line.as_bytes()).parse_address() {
+        mail_parser::HeaderValue::Address(address) => address.iter().filter_map(mailbox).collect(),
+        _ => Vec::new(),
+    }
+}
+
+/// A text in a charset; none if it does not have all of it. The host knows more of them.
+pub(crate) fn in_charset(text: &str, charset: Option<&str>) -> Option<Vec<u8>> {
+    match charset.unwrap_or("us-ascii").to_ascii_lowercase().as_str() {
+        "utf-8" => Some(text.into()),
+        "iso-8859-1" => text.chars().map(|c| u8::try_from(u32::from(c)).ok()).collect(),
+        _ => text.is_ascii().then(|| text.into()),
+    }
 }
 
 /// The parts that have content of their own.

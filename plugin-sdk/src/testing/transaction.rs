@@ -173,21 +173,21 @@ impl Transaction {
         self.run(Hook::Rewrite, |call| plugin.rewrite(call.session(), call.envelope(), call.message()))
     }
 
-    /// Runs the hook `rewrite-part`: asks for each part, then rewrites those that were chosen.
+    /// Runs the hook `rewrite-part`: asks for each part, and rewrites it if it was chosen, before the next one.
     ///
     /// # Errors
     /// What the plugin returned; no edit is kept.
     pub fn rewrite_parts<P: RewritePart>(&mut self, plugin: &mut P) -> Result<()> {
         self.run(Hook::RewritePart, |call| {
-            let mut chosen = Vec::new();
             for part in call.message().parts()? {
+                if part.0.is_removed() {
+                    continue;
+                }
                 if plugin.select(call.session(), call.envelope(), call.message(), &part)? {
-                    chosen.push(part);
+                    plugin.rewrite_part(call.session(), call.envelope(), call.message(), &part)?;
                 }
             }
-            chosen
-                .iter()
-                .try_for_each(|part| plugin.rewrite_part(call.session(), call.envelope(), call.message(), part))
+            Ok(())
         })
     }
 

@@ -1,7 +1,9 @@
 //! What a plugin call costs: `cargo run --release -p postern-plugin-host --example bench_call`.
 //!
-//! The plugin is header-rewrite with a config that reads one header, the envelope and the queue id and adds one field,
-//! on a message of twenty fields. "kept" is the way of production; "fresh" makes an instance for each call.
+//! The message has twenty fields. "realistic" reads the reverse-path and one header and adds a field made of them;
+//! "kept" is the way of production, "fresh" makes an instance for each call. The last figure is a message's eight calls
+//! of five plugins: four that add a field each, and one with the hooks mail, rcpt, spam and rewrite that leaves a note at
+//! each.
 #![allow(clippy::print_stdout, clippy::unwrap_used, missing_docs)]
 
 #[path = "../tests/common/mod.rs"]
@@ -20,7 +22,7 @@ async fn run() {
     let mut fields: Vec<&str> = fields.iter().map(String::as_str).collect();
     fields.push("Subject: a subject of usual length");
     let message = transaction(&fields);
-    let value = "{queue-id} {reverse-path} {header:Subject}";
+    let value = "{reverse-path} {header:Subject}";
     let one = || header_rewrite(json!({ "add": [{ "name": "X-Relay", "value": value }] }));
     let host = host();
 
@@ -32,7 +34,7 @@ async fn run() {
         start.elapsed()
     })
     .await;
-    report("kept: add one field made of three", &kept);
+    report("kept, realistic: two read, one field added", &kept);
 
     let empty = set_of(vec![host.load(header_rewrite(json!({}))).await.unwrap()]);
     let kept = measure(20_000, async || {
@@ -63,6 +65,25 @@ async fn run() {
     })
     .await;
     report("fresh: make, init, call that returns an error, drop", &fresh);
+
+    let mut five = Vec::new();
+    for _ in 0..4 {
+        five.push(host.load(one()).await.unwrap());
+    }
+    five.push(host.load(spec("tests/guests/generations", json!({ "generation": "1" }))).await.unwrap());
+    let set = set_of(five);
+    let eight = measure(20_000, async || {
+        let mut transaction = message.clone();
+        let mut recipient = transaction.envelope.recipients[0].clone();
+        let start = Instant::now();
+        set.mail(&mut transaction).await.unwrap();
+        set.rcpt(&mut transaction, &mut recipient).await.unwrap();
+        set.spam(&mut transaction).await.unwrap();
+        set.rewrite(&mut transaction).await.unwrap();
+        start.elapsed()
+    })
+    .await;
+    report("eight calls of five plugins", &eight);
 
     let loads = measure(200, async || {
         let start = Instant::now();

@@ -50,6 +50,7 @@ wasmtime::component::bindgen!({
         "postern:plugin/message.[method]part.write": async | trappable,
         "postern:plugin/message.[method]part.set-text": async | trappable,
         "postern:plugin/message.[method]part.append": async | trappable,
+        "postern:plugin/message.[method]part.append-text": async | trappable,
         "postern:plugin/delivery.[method]delivery.header": async | trappable,
         "postern:plugin/http-client.[method]request.body-part": async | trappable,
         "postern:plugin/http-client.[method]response.read": async | trappable,

@@ -71,6 +71,9 @@ impl Instance {
             return Ok(Err(refused));
         }
         for part in store.data().parts.leaves() {
+            if store.data().parts.is_removed(part) {
+                continue;
+            }
             let handle = || Resource::new_borrow(part);
             CpuMeter::begin(store, *cpu_ticks);
             match hook.call_select(&mut *store, the(), the(), the(), handle()).await? {

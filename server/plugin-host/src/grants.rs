@@ -92,7 +92,7 @@ pub(crate) fn check(
     component: &Component,
     plugin: &str,
     grants: &Grants,
-    secrets: &Secrets,
+    secrets: Option<&Secrets>,
 ) -> Result<Granted, LoadError> {
     let granted = read(plugin, grants, secrets)?;
     let mut imported = Vec::new();
@@ -131,7 +131,7 @@ pub(crate) fn is_of_package(name: &str) -> bool {
 }
 
 /// Reads the values.
-fn read(plugin: &str, grants: &Grants, secrets: &Secrets) -> Result<Granted, LoadError> {
+fn read(plugin: &str, grants: &Grants, secrets: Option<&Secrets>) -> Result<Granted, LoadError> {
     let mut granted = Granted::default();
     for (name, value) in grants {
         let Some((known, ..)) = GRANTS.iter().find(|(known, ..)| *known == name) else {
@@ -158,7 +158,7 @@ fn read(plugin: &str, grants: &Grants, secrets: &Secrets) -> Result<Granted, Loa
             granted.names.push(*known);
         }
     }
-    if !secrets.0.is_empty() {
+    if secrets.is_some() {
         granted.names.push("secrets");
     }
     Ok(granted)
@@ -242,16 +242,16 @@ mod tests {
     #[test]
     fn grants_are_read_and_near_misses_named() {
         let grants = |json: &str| serde_json::from_str::<Grants>(json).unwrap();
-        let read = |json: &str, secrets: &Secrets| read("p", &grants(json), secrets);
-        let none = Secrets::default();
-        assert_eq!(read(r#"{"clock": true}"#, &none).unwrap().names, ["clock"]);
-        assert_eq!(read(r#"{"clock": false, "kv": false}"#, &none).unwrap().names, [""; 0]);
+        let read = |json: &str, secrets: Option<&Secrets>| read("p", &grants(json), secrets);
+        assert_eq!(read(r#"{"clock": true}"#, None).unwrap().names, ["clock"]);
+        assert_eq!(read(r#"{"clock": false, "kv": false}"#, None).unwrap().names, [""; 0]);
         let some = Secrets(BTreeMap::from([("a".to_owned(), "s3cret".to_owned())]));
-        assert_eq!(read("{}", &some).unwrap().names, ["secrets"]);
+        assert_eq!(read("{}", Some(&some)).unwrap().names, ["secrets"]);
+        assert_eq!(read("{}", Some(&Secrets::default())).unwrap().names, ["secrets"], "an empty table is a grant, too");
         assert!(!format!("{some:?}").contains("s3cret"));
-        let granted = read(r#"{"http": ["https://a.example"], "kv": "2MiB"}"#, &none).unwrap();
+        let granted = read(r#"{"http": ["https://a.example"], "kv": "2MiB"}"#, None).unwrap();
         assert_eq!((granted.http.is_some(), granted.kv), (true, Some(2 << 20)));
-        let error = |json: &str| read(json, &none).unwrap_err().to_string();
+        let error = |json: &str| read(json, None).unwrap_err().to_string();
         assert!(error(r#"{"http": true}"#).contains("list of origins"));
         assert!(error(r#"{"kv": 3}"#).contains("10MiB"));
         assert!(error(r#"{"secrets": true}"#).contains("table of names"));

@@ -88,6 +88,8 @@ pub(crate) struct Instance {
     pub(crate) cpu_ticks: u64,
     /// Calls so far.
     pub(crate) calls: u32,
+    /// Bytes of memory that it had when it was made.
+    pub(crate) at_start: usize,
 }
 
 /// What a call left: the subject as the plugin edited it, what it says, and what it did.
@@ -107,7 +109,10 @@ impl Template {
         store.epoch_deadline_callback(CpuMeter::on_deadline);
         CpuMeter::begin(&mut store, ticks(START_CPU.max(self.cpu)));
         match self.start(&mut store).await {
-            Ok(Ok(guests)) => Ok(Instance { store, guests, cpu_ticks: ticks(self.cpu), calls: 0 }),
+            Ok(Ok(guests)) => {
+                let at_start = store.data().memory.used();
+                Ok(Instance { store, guests, cpu_ticks: ticks(self.cpu), calls: 0, at_start })
+            }
             Ok(Err(refused)) => Err(CallError::Refused(escape(&refused, MAX_TEXT))),
             Err(error) => Err(match failure(store.data(), &error) {
                 // What the guest's own start did is not the host's fault.
@@ -144,6 +149,13 @@ impl Instance {
         CpuMeter::begin(&mut self.store, self.cpu_ticks);
         self.store.data_mut().begin(point, subject, deadline);
         let called = match self.enter(point).await {
+            Ok(Ok(answer)) => match self.store.data_mut().apply_part_edits().await {
+                Ok(applied) => Ok(applied.map(|()| answer)),
+                Err(error) => Err(error),
+            },
+            entered => entered,
+        };
+        let called = match called {
             Ok(Ok(answer)) => Ok(answer),
             Ok(Err(refused)) => Err(CallError::Refused(escape(&refused, MAX_TEXT))),
             Err(error) => Err(failure(self.store.data(), &error)),
@@ -155,6 +167,13 @@ impl Instance {
     /// How long host functions have waited in the last call.
     pub(crate) fn waited(&self) -> Duration {
         self.store.data().cpu.wait
+    }
+
+    /// Has it grown so much that it is better replaced than run into its limit? Memory of a guest does not shrink, and
+    /// some languages leak a little with each call.
+    pub(crate) fn has_swollen(&self) -> bool {
+        let memory = &self.store.data().memory;
+        memory.used() > memory.max() / 2 && memory.used() / 2 > self.at_start
     }
 
     /// Bytes of memory that the instance has taken.

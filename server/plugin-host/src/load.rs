@@ -50,8 +50,8 @@ pub struct PluginSpec {
     pub config: serde_json::Value,
     /// What it may reach, as written: `{ clock = true }`.
     pub grants: Grants,
-    /// What the grant `secrets` gives.
-    pub secrets: Secrets,
+    /// The grant `secrets`, if it is given.
+    pub secrets: Option<Secrets>,
     /// What its failure does to the message.
     pub on_error: OnError,
     /// How long the guest may run in one call, without waiting.
@@ -82,7 +82,7 @@ impl PluginSpec {
             component: component.into(),
             config: serde_json::Value::Null,
             grants: Grants::new(),
-            secrets: Secrets::default(),
+            secrets: None,
             on_error: OnError::Defer,
             cpu: Duration::from_millis(100),
             deadline: Duration::from_secs(5),
@@ -253,7 +253,7 @@ impl PluginHost {
         let prepared = tokio::task::spawn_blocking(move || prepare(&shared, spec)).await;
         let prepared = prepared.map_err(|error| LoadError::Start { plugin: name, detail: error.to_string() })??;
         let Prepared { spec, sha256, author, config, granted, pre, hooks } = prepared;
-        let reach = Reach::open(&self.0.services, &spec.name, granted, spec.secrets.clone()).await;
+        let reach = Reach::open(&self.0.services, &spec.name, granted, spec.secrets.clone().unwrap_or_default()).await;
         let reach = reach
             .map_err(|error| LoadError::Start { plugin: spec.name.clone(), detail: format!("its state: {error}") })?;
         let name = spec.name.as_str().into();
@@ -356,7 +356,7 @@ fn prepare(shared: &Arc<Shared>, spec: PluginSpec) -> Result<Prepared, LoadError
     }
     let unfit = |source| LoadError::Component { plugin: plugin(), source };
     let component = compile(shared, &wasm, spec.cache_dir.as_deref()).map_err(unfit)?;
-    let granted = grants::check(&shared.engine, &component, &spec.name, &spec.grants, &spec.secrets)?;
+    let granted = grants::check(&shared.engine, &component, &spec.name, &spec.grants, spec.secrets.as_ref())?;
     let linker = grants::linker(&shared.engine, &granted).map_err(unfit)?;
     let pre = linker.instantiate_pre(&component).map_err(unfit)?;
     let hooks = HookIndices::read(&shared.engine, &component, &pre, &spec.name)?;

@@ -113,6 +113,11 @@ impl MemoryMeter {
         Self { max, used: 0, exceeded: false }
     }
 
+    /// The limit in bytes.
+    pub(crate) fn max(&self) -> usize {
+        self.max
+    }
+
     /// Bytes in use; memory does not shrink, so this is also the most that ever were.
     pub(crate) fn used(&self) -> usize {
         self.used

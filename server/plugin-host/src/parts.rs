@@ -1,14 +1,14 @@
-//! The MIME parts of the message of a call, and reading them decoded.
+//! The MIME parts of the message of a call, and reading them decoded. Editing them is in `part_edits`.
 
 use crate::error::{HostResult, TOO_LARGE, error};
+use crate::part_edits::PartEdits;
+use crate::part_reader::{PIECE, PartReader};
 use crate::state::GuestState;
 use postern_core::message::ContentSource;
-use postern_core::message::mime::{self, Decoder, Kind, Part, Structure};
+use postern_core::message::mime::{self, Kind, Part, Structure};
 use std::io;
 use std::sync::Arc;
 
-/// Octets of content that are decoded at once.
-const PIECE: u64 = 64 << 10;
 /// Longest part that is given as one text, in octets.
 const MAX_TEXT: usize = 1 << 20;
 
@@ -18,23 +18,12 @@ pub(crate) struct Parts {
     loaded: Option<Loaded>,
 }
 
-struct Loaded {
-    structure: Structure,
-    section: Arc<dyn ContentSource>,
+pub(crate) struct Loaded {
+    pub(crate) structure: Structure,
+    pub(crate) section: Arc<dyn ContentSource>,
+    pub(crate) edits: PartEdits,
     /// The part that was read last, so that reading on is cheap.
-    reader: Option<Reader>,
-}
-
-/// Where reading of one part stands.
-struct Reader {
-    part: u32,
-    decoder: Decoder,
-    /// Next octet to be decoded, in the body section; None after the last.
-    next: Option<u64>,
-    end: u64,
-    /// Decoded octets from `start` on.
-    decoded: Vec<u8>,
-    start: u64,
+    reader: Option<(u32, PartReader)>,
 }
 
 impl Parts {
@@ -47,16 +36,31 @@ impl Parts {
         Ok(Arc::clone(&self.loaded.as_ref().ok_or_else(gone)?.section))
     }
 
-    /// The numbers of the parts that have content of their own.
+    /// The numbers of the parts that have content of their own, without those that the call has removed.
     pub(crate) fn leaves(&self) -> Vec<u32> {
-        let parts = self.loaded.as_ref().map(|loaded| loaded.structure.parts()).unwrap_or_default();
-        (0..).zip(parts).filter(|(_, part)| part.kind != Kind::Multipart).map(|(at, _)| at).collect()
+        let Some(loaded) = &self.loaded else { return Vec::new() };
+        let parts = (0..).zip(loaded.structure.parts()).filter(|(_, part)| part.kind != Kind::Multipart);
+        parts.map(|(number, _)| number).filter(|number| !loaded.edits.is_removed(*number)).collect()
+    }
+
+    /// Has the call removed it?
+    pub(crate) fn is_removed(&self, number: u32) -> bool {
+        self.loaded.as_ref().is_some_and(|loaded| loaded.edits.is_removed(number))
+    }
+
+    pub(crate) fn loaded_mut(&mut self) -> wasmtime::Result<&mut Loaded> {
+        self.loaded.as_mut().ok_or_else(gone)
+    }
+
+    /// The parts, if there is anything to be changed; nobody can ask for them any more then.
+    pub(crate) fn take_edited(&mut self) -> Option<Loaded> {
+        self.loaded.take_if(|loaded| !loaded.edits.is_empty())
     }
 
     /// A part and the multiparts around it, outermost first. A guest has no handle on one that is not there.
     pub(crate) fn get(&self, number: u32) -> wasmtime::Result<(&Part, Vec<&Part>)> {
         let loaded = self.loaded.as_ref().ok_or_else(gone)?;
-        let part = loaded.structure.get(number as usize).ok_or_else(gone)?;
+        let part = loaded.part(number)?;
         let mut around = Vec::new();
         let mut parent = part.parent;
         while let Some(at) = parent.and_then(|at| loaded.structure.get(at)) {
@@ -86,7 +90,7 @@ impl GuestState {
         self.cpu.waited(&since);
         Ok(match scanned {
             Ok(structure) => {
-                self.parts.loaded = Some(Loaded { structure, section, reader: None });
+                self.parts.loaded = Some(Loaded { structure, section, edits: PartEdits::default(), reader: None });
                 Ok(())
             }
             Err(cause) => Err(self.unreadable(&cause)),
@@ -130,46 +134,17 @@ impl GuestState {
 }
 
 impl Loaded {
+    /// A guest has no handle on a part that is not there.
+    pub(crate) fn part(&self, number: u32) -> wasmtime::Result<&Part> {
+        self.structure.get(number as usize).ok_or_else(gone)
+    }
+
     async fn read(&mut self, number: u32, offset: u64, max: usize) -> io::Result<Vec<u8>> {
         let Some(part) = self.structure.get(number as usize) else { return Ok(Vec::new()) };
-        let fits = |reader: &Reader| reader.part == number && reader.start <= offset;
-        let mut reader = match self.reader.take().filter(fits) {
-            Some(reader) => reader,
-            None => Reader {
-                part: number,
-                decoder: Decoder::new(part.encoding),
-                next: Some(part.body.start),
-                end: part.body.end,
-                decoded: Vec::new(),
-                start: 0,
-            },
-        };
+        let last = self.reader.take().filter(|(last, _)| *last == number);
+        let mut reader = last.map_or_else(|| PartReader::new(part), |(_, reader)| reader);
         let octets = reader.read(&*self.section, offset, max).await?;
-        self.reader = Some(reader);
-        Ok(octets)
-    }
-}
-
-impl Reader {
-    async fn read(&mut self, section: &dyn ContentSource, offset: u64, max: usize) -> io::Result<Vec<u8>> {
-        loop {
-            let skip = usize::try_from(offset - self.start).unwrap_or(usize::MAX).min(self.decoded.len());
-            self.decoded.drain(..skip);
-            self.start += skip as u64;
-            if !self.decoded.is_empty() {
-                let count = max.min(self.decoded.len());
-                return Ok(self.decoded[..count].to_vec());
-            }
-            let Some(next) = self.next else { return Ok(Vec::new()) };
-            let wanted = usize::try_from(self.end.saturating_sub(next).min(PIECE)).unwrap_or_default();
-            let piece = if wanted == 0 { bytes::Bytes::new() } else { section.read(next, wanted).await? };
-            if piece.is_empty() {
-                self.decoder.finish(&mut self.decoded);
-                self.next = None;
-            } else {
-                self.decoder.push(&piece, &mut self.decoded);
-                self.next = Some(next + piece.len() as u64);
-            }
-        }
+        self.reader = Some((number, reader));
+        Ok(octets.into())
     }
 }

@@ -13,7 +13,8 @@ const MAX_CALLS: u32 = 10_000;
 
 pub(crate) struct Pool {
     template: Template,
-    free: Mutex<Vec<Instance>>,
+    #[allow(clippy::vec_box, reason = "they are moved with each call")]
+    free: Mutex<Vec<Box<Instance>>>,
     permits: Semaphore,
     counters: Arc<Counters>,
 }
@@ -21,7 +22,7 @@ pub(crate) struct Pool {
 /// An instance in use. Unless it is given back by [`Checkout::keep`], it is thrown away: after a failure, and also when
 /// the call's future is dropped half-way.
 pub(crate) struct Checkout<'a> {
-    pub(crate) instance: Instance,
+    pub(crate) instance: Box<Instance>,
     pool: &'a Pool,
     _permit: SemaphorePermit<'a>,
 }
@@ -48,7 +49,8 @@ impl Pool {
         let kept = self.free.lock().unwrap_or_else(PoisonError::into_inner).pop();
         let instance = match kept {
             Some(instance) => instance,
-            None => self.instantiate(deadline).await?,
+            // Boxed: rarely needed, and large.
+            None => Box::new(Box::pin(self.instantiate(deadline)).await?),
         };
         Ok(Checkout { instance, pool: self, _permit: permit })
     }
@@ -74,7 +76,7 @@ impl Pool {
 impl Checkout<'_> {
     /// The call went well: others may use the instance.
     pub(crate) fn keep(self) {
-        if self.instance.calls < MAX_CALLS {
+        if self.instance.calls < MAX_CALLS && !self.instance.has_swollen() {
             self.pool.free.lock().unwrap_or_else(PoisonError::into_inner).push(self.instance);
         }
     }

@@ -4,10 +4,10 @@ use crate::instance::CallError;
 use crate::load::OnError;
 use crate::plugin::{About, Done, Plugin};
 use crate::said::Said;
-use crate::subject::Subject;
+use crate::subject::{Held, Subject};
 use futures_util::future::BoxFuture;
 use postern_core::hook::{
-    Change, Decision, Delivery, Disposition, Failures, HookPoint, Hooks, Refusal, Routing, Session, Transaction,
+    Decision, Delivery, Disposition, Failures, HookPoint, Hooks, Refusal, Routing, Session, Transaction,
 };
 use postern_core::mail::{EnhancedCode, Recipient, Reply};
 use std::sync::Arc;
@@ -73,57 +73,54 @@ impl PluginSet {
         &self.plugins
     }
 
-    /// Asks the plugins in order. Edits of each that succeeds are in `subject` for the next; `changes` says what they
-    /// were. `spent` is what hooks have taken of this transaction.
+    /// Asks the plugins in order. What each that succeeds made of its copy of `held` is there for the next, and what it
+    /// did in the list of changes. `spent` is what hooks have taken of this transaction.
     async fn ask(
         &self,
         point: HookPoint,
         about: About<'_>,
-        subject: &mut Subject,
-        changes: &mut Vec<Change>,
-        spent: &mut Duration,
-    ) -> Result<(), Stop> {
-        let mut start = Instant::now();
-        let latest = start + self.budget.saturating_sub(*spent);
-        let began = start;
-        let mut result = Ok(());
+        mut held: Held<'_>,
+        spent: Duration,
+    ) -> (Result<(), Stop>, Duration) {
+        let began = Instant::now();
+        let latest = began + self.budget.saturating_sub(spent);
+        // Copies are cheaper without them.
+        let mut changes = held.changes().map(std::mem::take).unwrap_or_default();
+        let (mut start, mut result) = (began, Ok(()));
         for plugin in self.plugins.iter().filter(|plugin| plugin.wants(point, about)) {
-            let (called, end) = plugin.call(point, subject.clone(), start, latest).await;
+            let (called, end) = plugin.call(point, held.copy(), start, latest).await;
             start = end;
             let stop = match called {
                 Ok(done) if plugin.spec.shadow => {
-                    shadowed(plugin, point, subject, &done);
+                    shadowed(plugin, point, &held, &done);
                     continue;
                 }
                 Ok(Done { subject: edited, said, changes: made }) => {
-                    *subject = edited;
+                    held.replace(edited);
                     changes.extend(made);
                     said.map(Why::Said)
                 }
-                Err(error) => failed(plugin, point, subject, error, end >= latest),
+                Err(error) => failed(plugin, point, &held, error, end >= latest),
             };
             if let Some(why) = stop {
                 result = Err(Stop { by: Arc::clone(plugin), why });
                 break;
             }
         }
-        *spent += start - began;
-        result
+        if let Some(kept) = held.changes() {
+            *kept = changes;
+        }
+        (result, spent + (start - began))
     }
 
     /// A hook whose subject is the transaction alone.
     async fn ask_about(&self, point: HookPoint, transaction: &mut Transaction) -> Result<(), Stop> {
-        let mut changes = std::mem::take(&mut transaction.changes);
-        let mut spent = transaction.spent;
-        let (session, user) = (Arc::clone(&transaction.session), transaction.session.user.clone());
+        let session = Arc::clone(&transaction.session);
         let zone = transaction.zone.clone().or_else(|| transaction.claimed.clone());
-        let about = About { listener: Some(&session.listener), zone: zone.as_deref(), user: user.as_deref() };
-        let mut subject = Subject::Message(transaction.clone());
-        let result = self.ask(point, about, &mut subject, &mut changes, &mut spent).await;
-        if let Subject::Message(edited) = subject {
-            *transaction = edited;
-        }
-        (transaction.changes, transaction.spent) = (changes, spent);
+        let about = About { listener: Some(&session.listener), zone: zone.as_deref(), user: session.user.as_deref() };
+        let spent = transaction.spent;
+        let (result, spent) = self.ask(point, about, Held::Message(transaction), spent).await;
+        transaction.spent = spent;
         result
     }
 
@@ -133,12 +130,12 @@ impl PluginSet {
 }
 
 /// What a shadow would have done.
-fn shadowed(plugin: &Plugin, point: HookPoint, subject: &Subject, done: &Done) {
+fn shadowed(plugin: &Plugin, point: HookPoint, held: &Held<'_>, done: &Done) {
     let changes: Vec<&str> = done.changes.iter().map(|change| change.what.as_str()).collect();
     tracing::info!(
         plugin = plugin.author(),
         hook = point.name(),
-        queue_id = subject.queue_id().map(tracing::field::display),
+        queue_id = held.queue_id().map(tracing::field::display),
         verdict = ?done.said,
         changes = changes.join("; "),
         "SHADOW"
@@ -146,14 +143,14 @@ fn shadowed(plugin: &Plugin, point: HookPoint, subject: &Subject, done: &Done) {
 }
 
 /// Logs a failed call and says whether it ends the asking.
-fn failed(plugin: &Plugin, point: HookPoint, subject: &Subject, error: CallError, out_of_time: bool) -> Option<Why> {
+fn failed(plugin: &Plugin, point: HookPoint, held: &Held<'_>, error: CallError, out_of_time: bool) -> Option<Why> {
     // A plugin that rests has been complained of enough.
     if !matches!(error, CallError::Resting) {
         tracing::warn!(
             plugin = plugin.author(),
             hook = point.name(),
-            session = subject.session_id(),
-            queue_id = subject.queue_id().map(tracing::field::display),
+            session = held.session_id(),
+            queue_id = held.queue_id().map(tracing::field::display),
             kind = error.kind().name(),
             on_error = ?plugin.spec.on_error,
             "plugin call failed: {error}"
@@ -162,6 +159,10 @@ fn failed(plugin: &Plugin, point: HookPoint, subject: &Subject, error: CallError
     // A server at its limits is no reason to lose a message, or to let one pass unseen.
     let of_host = out_of_time || error.is_of_host();
     if plugin.spec.shadow || (plugin.spec.on_error == OnError::Skip && !of_host) {
+        return None;
+    }
+    // What was decided of a failure stands, and the next plugin is asked.
+    if point == HookPoint::Bounce {
         return None;
     }
     Some(Why::Failed { error, out_of_time })
@@ -232,12 +233,7 @@ impl Hooks for PluginSet {
             })?;
             let listener = Arc::clone(&session.listener);
             let about = About { listener: Some(&listener), ..About::default() };
-            let (mut changes, mut spent) = (Vec::new(), Duration::ZERO);
-            let mut subject = Subject::Session(session.clone());
-            let asked = self.ask(HookPoint::Connect, about, &mut subject, &mut changes, &mut spent).await;
-            if let Subject::Session(edited) = subject {
-                *session = edited;
-            }
+            let (asked, _) = self.ask(HookPoint::Connect, about, Held::Session(session), Duration::ZERO).await;
             asked.map_err(|stop| stop.refusal(HookPoint::Connect))
         })
     }
@@ -256,18 +252,13 @@ impl Hooks for PluginSet {
     ) -> BoxFuture<'a, Result<(), Refusal>> {
         Box::pin(async move {
             let _room = self.room.try_acquire().map_err(|_| crowded())?;
-            let mut changes = std::mem::take(&mut transaction.changes);
-            let mut spent = transaction.spent;
+            let spent = transaction.spent;
             let session = Arc::clone(&transaction.session);
             let zone = transaction.zone.clone();
             let about =
                 About { listener: Some(&session.listener), zone: zone.as_deref(), user: session.user.as_deref() };
-            let mut subject = Subject::Recipient(transaction.clone(), recipient.clone());
-            let asked = self.ask(HookPoint::Rcpt, about, &mut subject, &mut changes, &mut spent).await;
-            if let Subject::Recipient(edited, address) = subject {
-                (*transaction, *recipient) = (edited, address);
-            }
-            (transaction.changes, transaction.spent) = (changes, spent);
+            let (asked, spent) = self.ask(HookPoint::Rcpt, about, Held::Recipient(transaction, recipient), spent).await;
+            transaction.spent = spent;
             asked.map_err(|stop| stop.refusal(HookPoint::Rcpt))
         })
     }
@@ -307,18 +298,13 @@ impl Hooks for PluginSet {
     ) -> BoxFuture<'a, Result<(), Refusal>> {
         Box::pin(async move {
             let _room = self.room.try_acquire().map_err(|_| crowded())?;
-            let mut changes = std::mem::take(&mut transaction.changes);
-            let mut spent = transaction.spent;
+            let spent = transaction.spent;
             let session = Arc::clone(&transaction.session);
             let zone = routing.recipients.first().map(|first| Arc::clone(&first.queue.zone));
             let about =
                 About { listener: Some(&session.listener), zone: zone.as_deref(), user: session.user.as_deref() };
-            let mut subject = Subject::Routing(transaction.clone(), routing.clone());
-            let asked = self.ask(HookPoint::Route, about, &mut subject, &mut changes, &mut spent).await;
-            if let Subject::Routing(_, chosen) = subject {
-                *routing = chosen;
-            }
-            (transaction.changes, transaction.spent) = (changes, spent);
+            let (asked, spent) = self.ask(HookPoint::Route, about, Held::Routing(transaction, routing), spent).await;
+            transaction.spent = spent;
             asked.map_err(|stop| stop.refusal(HookPoint::Route))
         })
     }
@@ -327,13 +313,8 @@ impl Hooks for PluginSet {
         Box::pin(async move {
             let (zone, user) = (Arc::clone(&delivery.zone), delivery.user.clone());
             let about = About { listener: None, zone: Some(&zone), user: user.as_deref() };
-            let (mut changes, mut spent) = (Vec::new(), Duration::ZERO);
-            let mut subject = Subject::Delivery(delivery.clone());
-            let asked = self.ask(HookPoint::DeliveryBefore, about, &mut subject, &mut changes, &mut spent).await;
-            if let Subject::Delivery(directed) = subject {
-                *delivery = directed;
-            }
-            delivery.changes = changes;
+            let held = Held::Delivery(delivery);
+            let (asked, _) = self.ask(HookPoint::DeliveryBefore, about, held, Duration::ZERO).await;
             asked.map_or_else(Stop::decision, |()| Decision::Go)
         })
     }
@@ -342,14 +323,8 @@ impl Hooks for PluginSet {
         Box::pin(async move {
             let (zone, user) = (Arc::clone(&failures.zone), failures.user.clone());
             let about = About { listener: None, zone: Some(&zone), user: user.as_deref() };
-            let (mut changes, mut spent) = (Vec::new(), Duration::ZERO);
-            let mut subject = Subject::Failures(failures.clone());
-            // Whatever fails: the decision stands, with what the plugins before it made of it.
-            let _ = self.ask(HookPoint::Bounce, about, &mut subject, &mut changes, &mut spent).await;
-            if let Subject::Failures(judged) = subject {
-                *failures = judged;
-            }
-            failures.changes = changes;
+            // Nothing stops the asking: there is no verdict, and a failure leaves the decision as it was.
+            let _ = self.ask(HookPoint::Bounce, about, Held::Failures(failures), Duration::ZERO).await;
         })
     }
 

@@ -156,7 +156,7 @@ async fn injection_is_refused_to_the_guest() {
 async fn recipients_are_bounded() {
     let mut transaction = transaction(&[]);
     let many = (0..9_999).map(|n| postern_core::mail::Recipient::new(address(&format!("x{n}@example.org"))));
-    transaction.envelope.recipients = many.collect();
+    transaction.envelope_mut().recipients = many.collect();
     check(&mut transaction, &[(&["add-recipients", "2"], "too-large"), (&["recipient-count"], "10000")]).await;
 }
 
@@ -174,7 +174,7 @@ async fn the_first_changes_of_a_call_are_told_and_the_others_counted() {
 #[tokio::test]
 async fn with_smtputf8_values_stay_as_they_are() {
     let mut transaction = transaction(&[]);
-    transaction.envelope.smtputf8 = true;
+    transaction.envelope_mut().smtputf8 = true;
     check(&mut transaction, &[(&["add-top", "X", "Jõe"], "()")]).await;
     assert_eq!(header(&transaction), "X: Jõe\r\n");
 }
@@ -201,7 +201,7 @@ async fn a_recipient_is_never_there_twice() {
 #[tokio::test]
 async fn a_replaced_recipient_keeps_what_was_asked_of_dsns() {
     let mut transaction = transaction(&[]);
-    transaction.envelope.recipients[0].notify = Notify::parse("NEVER");
+    transaction.envelope_mut().recipients[0].notify = Notify::parse("NEVER");
     check(&mut transaction, &[(&["replace-recipient", "0", "other@example.net"], "()")]).await;
     check(&mut transaction, &[(&["replace-recipient", "0", "third@example.net"], "()")]).await;
     let recipient = &transaction.envelope.recipients[0];

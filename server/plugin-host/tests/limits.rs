@@ -71,7 +71,7 @@ async fn a_component_cannot_take_the_instances_of_others() {
     };
     let instance = "(core instance (instantiate $m))";
     for (count, module, said) in [
-        (33, "", "33 core module instances, which exceeds the configured maximum of 32"),
+        (65, "", "65 core module instances, which exceeds the configured maximum of 64"),
         (3, "(memory 1)", "3 Wasm linear memories, which exceeds the configured maximum of 2"),
         (9, "(table 1 funcref)", "9 tables, which exceeds the configured maximum of 8"),
     ] {

@@ -4,6 +4,7 @@
 pub mod cli;
 pub mod config;
 pub mod deliver;
+pub mod events;
 pub mod http;
 pub mod intake;
 pub mod observe;

@@ -43,8 +43,18 @@ async fn child() {
         tasks.spawn(async move {
             loop {
                 let mut draft = spool.begin(None).await.unwrap();
-                draft.write(body(draft.id())).await.unwrap();
-                let sealed = draft.seal().await.unwrap();
+                let body = body(draft.id());
+                // Some get their content by a second draft.
+                let sealed = if draft.id().0.is_multiple_of(5) {
+                    draft.write(pattern(if draft.id().0.is_multiple_of(3) { 500_000 } else { 500 }, 1)).await.unwrap();
+                    let first = draft.seal().await.unwrap();
+                    let mut second = spool.begin_second(first, message(&[]).header, None).await.unwrap();
+                    second.write(body).await.unwrap();
+                    second.seal().await.unwrap()
+                } else {
+                    draft.write(body).await.unwrap();
+                    draft.seal().await.unwrap()
+                };
                 let id = sealed.id();
                 spool.commit(sealed, message(&["a.example"])).await.unwrap();
                 say("committed", id);

@@ -16,7 +16,7 @@ pub struct Delivery {
     /// Its reverse-path.
     pub reverse_path: ReversePath,
     /// Whom the attempt is for.
-    pub recipients: Vec<Address>,
+    pub recipients: Arc<[Address]>,
     /// The zone.
     pub zone: Arc<str>,
     /// What it goes to.
@@ -25,9 +25,13 @@ pub struct Delivery {
     pub sources: Vec<IpAddr>,
     /// The zone's TLS mode, or its smart host's.
     pub tls: TlsMode,
+    /// The zone's TLS mode for hosts that plugins choose.
+    pub redirected_tls: TlsMode,
+    /// The TLS mode that a plugin chose.
+    pub chosen_tls: Option<TlsMode>,
     /// Does the smart host get credentials, so that TLS must not get weaker?
     pub has_credentials: bool,
-    /// Attempts before this one.
+    /// Attempts before this one, of the recipient that has had most.
     pub attempts: u32,
     /// When the message was accepted.
     pub accepted: Timestamp,
@@ -41,10 +45,25 @@ pub struct Delivery {
     pub header_len: u64,
     /// Header fields above the message, as they will be sent.
     pub top: Vec<u8>,
-    /// Another next hop, `host:port`, for this attempt.
+    /// Another next hop for this attempt: a [destination](crate::route::NextHop::destination).
     pub redirected: Option<Arc<str>>,
     /// What plugins changed, in order.
     pub changes: Vec<Change>,
+}
+
+impl Delivery {
+    /// The TLS mode as it stands: what was chosen, else that of the next hop as it stands.
+    #[must_use]
+    pub fn tls(&self) -> TlsMode {
+        let of_next_hop = if self.redirected.is_some() { self.redirected_tls } else { self.tls };
+        self.chosen_tls.unwrap_or(of_next_hop)
+    }
+
+    /// The weakest TLS mode that may be chosen: credentials go only where they would have gone without plugins.
+    #[must_use]
+    pub fn least_tls(&self) -> TlsMode {
+        if self.has_credentials && self.redirected.is_none() { self.tls } else { TlsMode::Off }
+    }
 }
 
 /// What becomes of an attempt.
@@ -108,6 +127,8 @@ pub struct Failed {
     pub scope: Scope,
     /// Attempts so far, this one included.
     pub attempts: u32,
+    /// It is not too old to be tried again.
+    pub may_defer: bool,
     /// The sender is not told.
     pub suppress_dsn: bool,
 }

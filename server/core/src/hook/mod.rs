@@ -99,7 +99,7 @@ impl HookPoint {
     /// Does this version of the server call it? The others are frozen, so that plugins can be written for them.
     #[must_use]
     pub fn is_called(self) -> bool {
-        matches!(self, Self::Connect | Self::Mail | Self::Rcpt | Self::Spam | Self::Rewrite | Self::Route)
+        !matches!(self, Self::Auth | Self::Sign | Self::Http)
     }
 }
 
@@ -132,10 +132,10 @@ pub trait Hooks: Send + Sync + 'static {
     /// [`HookPoint::Route`].
     fn route<'a>(&'a self, transaction: &'a mut Transaction, routing: &'a mut Routing) -> Asked<'a, ()>;
 
-    /// [`HookPoint::DeliveryBefore`].
+    /// [`HookPoint::DeliveryBefore`]. The decision of a failed plugin is never to bounce.
     fn delivery_before<'a>(&'a self, delivery: &'a mut Delivery) -> BoxFuture<'a, Decision>;
 
-    /// [`HookPoint::Bounce`].
+    /// [`HookPoint::Bounce`]: what a failed plugin did is not in `failures`.
     fn bounce<'a>(&'a self, failures: &'a mut Failures) -> BoxFuture<'a, ()>;
 
     /// The plugins that subscribe to [`HookPoint::Event`], by name: each gets every event by itself.

@@ -16,12 +16,14 @@ pub struct Transaction {
     pub session: Arc<Session>,
     /// The id it will be queued under; none before its content has begun to come.
     pub queue_id: Option<QueueId>,
-    /// Reverse-path and recipients.
-    pub envelope: Envelope,
+    /// Reverse-path and recipients; changed by [`Transaction::envelope_mut`].
+    pub envelope: Arc<Envelope>,
     /// The header block, ready for edits; empty before the content is there.
     pub header: HeaderBlock,
     /// The content after the header block: empty line and body. Edits of parts put another source in its place.
     pub body: Arc<dyn ContentSource>,
+    /// Has anything put another source in its place?
+    pub body_is_edited: bool,
     /// Where edits of the body are kept until the message is queued.
     pub scratch: Arc<dyn Scratch>,
     /// The zone a plugin chose; it overrides every rule of the config.
@@ -46,9 +48,10 @@ impl Transaction {
         Self {
             session,
             queue_id: None,
-            envelope,
+            envelope: Arc::new(envelope),
             header: HeaderBlock::default(),
             body: Arc::new(MemorySource::default()),
+            body_is_edited: false,
             scratch,
             zone: None,
             claimed: None,
@@ -57,6 +60,11 @@ impl Transaction {
             changes: Vec::new(),
             spent: Duration::ZERO,
         }
+    }
+
+    /// The envelope, to be changed: copies of the transaction keep theirs.
+    pub fn envelope_mut(&mut self) -> &mut Envelope {
+        Arc::make_mut(&mut self.envelope)
     }
 }
 

@@ -1,6 +1,7 @@
 //! The header block: found in the stream, read and edited field by field without touching the others.
 
 use bytes::{Buf, Bytes, BytesMut};
+use std::sync::Arc;
 
 /// One header field with its line ends, exactly as it came in or was added.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,7 +39,8 @@ pub enum Position {
 /// The fields of a header block, in order, duplicates kept. Names compare without case.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct HeaderBlock {
-    fields: Vec<Field>,
+    /// Shared by copies until one of them is edited.
+    fields: Arc<Vec<Field>>,
     len: usize,
     edited: bool,
 }
@@ -56,7 +58,7 @@ impl Field {
             return Err(HeaderError::TooLarge);
         }
         let raw = fold(name, value);
-        if raw.split(|b| *b == b'\n').any(|line| line.len() > MAX_LINE + 1) {
+        if raw.len() > MAX_LINE && raw.split(|b| *b == b'\n').any(|line| line.len() > MAX_LINE + 1) {
             return Err(HeaderError::LineTooLong);
         }
         Ok(Self { raw: raw.into(), name_len: name.len() })
@@ -104,7 +106,7 @@ impl HeaderBlock {
             fields.push(Field { raw, name_len });
             start = end;
         }
-        Self { fields, len: block.len(), edited: false }
+        Self { fields: Arc::new(fields), len: block.len(), edited: false }
     }
 
     /// Has anything been added, changed or removed? If not, the block is to the octet what was parsed.
@@ -155,8 +157,8 @@ impl HeaderBlock {
         let field = Field::build(name, value)?;
         self.grow(field.raw.len())?;
         match position {
-            Position::Top => self.fields.insert(0, field),
-            Position::Bottom => self.fields.push(field),
+            Position::Top => self.edit().insert(0, field),
+            Position::Bottom => self.edit().push(field),
         }
         Ok(())
     }
@@ -173,7 +175,7 @@ impl HeaderBlock {
         };
         self.grow(field.raw.len())?;
         self.len -= self.fields[index].raw.len();
-        self.fields[index] = field;
+        self.edit()[index] = field;
         let mut at = 0;
         self.retain(|f| {
             at += 1;
@@ -185,15 +187,21 @@ impl HeaderBlock {
     /// Removes all fields called `name` and says how many there were.
     pub fn remove(&mut self, name: &str) -> usize {
         let before = self.fields.len();
-        self.retain(|field| !field.is(name));
+        if self.first(name).is_some() {
+            self.retain(|field| !field.is(name));
+        }
         before - self.fields.len()
+    }
+
+    fn edit(&mut self) -> &mut Vec<Field> {
+        Arc::make_mut(&mut self.fields)
     }
 
     /// The block as it will be stored.
     #[must_use]
     pub fn to_bytes(&self) -> Bytes {
         let mut block = BytesMut::with_capacity(self.len);
-        for field in &self.fields {
+        for field in self.fields.iter() {
             block.extend_from_slice(&field.raw);
         }
         block.freeze()
@@ -210,7 +218,7 @@ impl HeaderBlock {
 
     fn retain(&mut self, mut keep: impl FnMut(&Field) -> bool) {
         let before = self.fields.len();
-        self.fields.retain(|field| keep(field));
+        self.edit().retain(|field| keep(field));
         self.edited |= self.fields.len() != before;
         self.len = self.fields.iter().map(|field| field.raw.len()).sum();
     }
@@ -231,6 +239,12 @@ fn fold(name: &str, value: &str) -> Vec<u8> {
     if !value.starts_with([' ', '\t']) {
         raw.push(b' ');
         column += 1;
+    }
+    // Most values fit on the first line.
+    if column + value.len() <= LINE {
+        raw.extend_from_slice(value.as_bytes());
+        raw.extend_from_slice(b"\r\n");
+        return raw;
     }
     for word in value.split_inclusive([' ', '\t']) {
         let space = raw.last().copied().filter(|b| matches!(b, b' ' | b'\t'));

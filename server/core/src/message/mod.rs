@@ -7,11 +7,13 @@
 mod complete;
 pub mod dsn;
 mod header;
+mod mailbox;
 pub mod mime;
 mod received;
 mod source;
 
 pub use complete::{CompleteError, Completed, Completion};
 pub use header::{Field, HeaderBlock, HeaderError, HeaderSplitter, Position};
+pub use mailbox::{Mailbox, mailboxes};
 pub use received::Received;
 pub use source::{ContentSource, MemorySource};

@@ -2,7 +2,7 @@
 
 use crate::bindings::postern::plugin::http_client::{Host, HostRequest, HostResponse};
 use crate::error::{BAD_VALUE, HostResult, TOO_LARGE, error};
-use crate::part_source::PartSource;
+use crate::part_reader::PartSource;
 use crate::services::{Incoming, Outgoing, RequestBody, ServiceError};
 use crate::state::{GuestState, MessageHandle, PartHandle};
 use std::sync::Arc;

@@ -52,7 +52,7 @@ impl HostDelivery for GuestState {
     }
 
     fn tls(&mut self, _: Resource<DeliveryHandle>) -> Result<String> {
-        Ok(self.delivery()?.tls.name().to_owned())
+        Ok(self.delivery()?.tls().name().to_owned())
     }
 
     fn attempts(&mut self, _: Resource<DeliveryHandle>) -> Result<u32> {
@@ -90,7 +90,8 @@ impl HostDelivery for GuestState {
             let ip: IpAddr = ip.parse().map_err(|_| error(BAD_ADDRESS, "not an IP address"))?;
             let at = delivery.sources.iter().position(|source| *source == ip);
             let at = at.ok_or_else(|| error(NOT_FOUND, "the pool has no such address"))?;
-            delivery.sources.swap(0, at);
+            // The others keep their order.
+            delivery.sources[..=at].rotate_right(1);
             Ok(())
         })
     }
@@ -99,10 +100,10 @@ impl HostDelivery for GuestState {
         self.direct(format_args!("tls {mode}"), |delivery| {
             let wrong = || error(BAD_VALUE, "a TLS mode is off, opportunistic, require or verify");
             let mode = TlsMode::by_name(&mode).ok_or_else(wrong)?;
-            if delivery.has_credentials && mode < delivery.tls {
+            if mode < delivery.least_tls() {
                 return Err(error(BAD_VALUE, "a smart host with credentials needs its own TLS mode at least"));
             }
-            delivery.tls = mode;
+            delivery.chosen_tls = Some(mode);
             Ok(())
         })
     }

@@ -33,9 +33,9 @@ impl HostEnvelope for GuestState {
         self.edit(format_args!("reverse-path <{text}>"), |transaction| {
             let path = path?;
             if let ReversePath::Path(address) = &path {
-                transaction.envelope.smtputf8 |= address.is_international();
+                transaction.envelope_mut().smtputf8 |= address.is_international();
             }
-            transaction.envelope.reverse_path = path;
+            transaction.envelope_mut().reverse_path = path;
             Ok(true)
         })
     }
@@ -55,14 +55,15 @@ impl HostEnvelope for GuestState {
         }
         self.edit(format_args!("add recipient {text}"), |transaction| {
             let new = address(&text)?;
-            let recipients = &mut transaction.envelope.recipients;
+            let envelope = transaction.envelope_mut();
+            let recipients = &mut envelope.recipients;
             if recipients.iter().any(|recipient| same(&recipient.address, &new)) {
                 return Ok(false);
             }
             if recipients.len() >= MAX_RECIPIENTS {
                 return Err(too_many());
             }
-            transaction.envelope.smtputf8 |= new.is_international();
+            envelope.smtputf8 |= new.is_international();
             recipients.push(Recipient::new(new));
             Ok(true)
         })
@@ -79,7 +80,7 @@ impl HostEnvelope for GuestState {
             if transaction.envelope.recipients.len() == 1 {
                 return Err(error(LAST_RECIPIENT, "a message needs a recipient"));
             }
-            transaction.envelope.recipients.remove(index as usize);
+            transaction.envelope_mut().recipients.remove(index as usize);
             Ok(true)
         })
     }
@@ -92,13 +93,14 @@ impl HostEnvelope for GuestState {
         let Some(old) = old else { return Ok(Err(no_recipient())) };
         self.edit(format_args!("replace recipient {old} by {text}"), |transaction| {
             let new = address(&text)?;
-            let recipients = &mut transaction.envelope.recipients;
+            let envelope = transaction.envelope_mut();
+            let recipients = &mut envelope.recipients;
             let index = index as usize;
             if recipients.iter().enumerate().any(|(at, other)| at != index && same(&other.address, &new)) {
                 // Nobody gets a message twice.
                 recipients.remove(index);
             } else if let Some(recipient) = recipients.get_mut(index) {
-                transaction.envelope.smtputf8 |= new.is_international();
+                envelope.smtputf8 |= new.is_international();
                 replace(recipient, new);
             }
             Ok(true)
@@ -166,7 +168,7 @@ impl HostRecipient for GuestState {
         let recipient = self.recipient_mut()?;
         let old = recipient.address.clone();
         replace(recipient, new);
-        self.transaction_mut()?.envelope.smtputf8 |= international;
+        self.transaction_mut()?.envelope_mut().smtputf8 |= international;
         self.changed(format_args!("replace recipient {old} by {text}"));
         Ok(Ok(()))
     }

@@ -3,7 +3,7 @@
 use super::count;
 use super::delivery::path;
 use crate::bindings::postern::plugin::failures::{Host, HostFailures};
-use crate::error::{HostResult, NOT_FOUND, error};
+use crate::error::{HostResult, NOT_FOUND, NOT_NOW, error};
 use crate::state::{FailuresHandle, GuestState};
 use postern_core::hook::{Failed, FailureAction};
 use wasmtime::Result;
@@ -73,6 +73,9 @@ impl HostFailures for GuestState {
     }
 
     fn defer(&mut self, _: Resource<FailuresHandle>, index: u32) -> Result<HostResult> {
+        if self.failed(index)?.is_some_and(|failed| !failed.may_defer) {
+            return Ok(Err(error(NOT_NOW, "the recipient is too old to be tried again")));
+        }
         self.judge(index, "defer", |failed| failed.action = FailureAction::Defer)
     }
 

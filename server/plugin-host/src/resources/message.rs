@@ -4,7 +4,7 @@ use super::{CONTENT, count, field_name, header_error, name_of, value, writable};
 use crate::bindings::postern::plugin::message::{Host, HostMessage};
 use crate::error::{HostError, HostResult, UNAVAILABLE, error};
 use crate::state::{GuestState, MessageHandle, PartHandle};
-use postern_core::message::{Field, Position};
+use postern_core::message::{Field, Position, mailboxes};
 use wasmtime::Result;
 use wasmtime::component::Resource;
 
@@ -45,6 +45,11 @@ impl HostMessage for GuestState {
     fn raw_headers(&mut self, _: Resource<MessageHandle>) -> Result<Vec<(String, Vec<u8>)>> {
         let raw = |field: &Field| (name_of(field), field.raw_value().to_vec());
         Ok(self.transaction()?.header.fields().map(raw).collect())
+    }
+
+    fn mailboxes(&mut self, _: Resource<MessageHandle>, name: String) -> Result<Vec<(Option<String>, String)>> {
+        let found = mailboxes(&self.transaction()?.header, &name);
+        Ok(found.into_iter().map(|mailbox| (mailbox.name, mailbox.address)).collect())
     }
 
     fn prepend_header(&mut self, _: Resource<MessageHandle>, name: String, value: String) -> Result<HostResult> {

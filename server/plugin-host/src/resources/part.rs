@@ -1,10 +1,12 @@
-//! The resource `part`: read here; this version has no hook in which parts are rewritten.
+//! The resource `part`.
 
 use super::message::MAX_READ;
-use super::value;
+use super::{field_name, header_error, value, writable};
 use crate::bindings::postern::plugin::message::HostPart;
-use crate::error::{HostResult, NOT_NOW, error};
+use crate::error::{BAD_NAME, HostResult, TOO_LARGE, error};
+use crate::part_edits::Writing;
 use crate::state::{GuestState, PartHandle};
+use postern_core::message::{HeaderBlock, mime};
 use wasmtime::Result;
 use wasmtime::component::Resource;
 
@@ -61,28 +63,50 @@ impl HostPart for GuestState {
         self.part_text(part.rep()).await
     }
 
-    async fn write(&mut self, _: Handle, _: Vec<u8>) -> Result<HostResult> {
-        Ok(Err(read_only()))
+    async fn write(&mut self, part: Handle, bytes: Vec<u8>) -> Result<HostResult> {
+        self.write_part(part.rep(), Writing::Write(&bytes)).await
     }
 
-    async fn set_text(&mut self, _: Handle, _: String) -> Result<HostResult> {
-        Ok(Err(read_only()))
+    async fn set_text(&mut self, part: Handle, text: String) -> Result<HostResult> {
+        self.write_part(part.rep(), Writing::SetText(&text)).await
     }
 
-    async fn append(&mut self, _: Handle, _: Vec<u8>) -> Result<HostResult> {
-        Ok(Err(read_only()))
+    async fn append(&mut self, part: Handle, bytes: Vec<u8>) -> Result<HostResult> {
+        self.write_part(part.rep(), Writing::Append(&bytes)).await
     }
 
-    fn remove(&mut self, _: Handle) -> Result<HostResult> {
-        Ok(Err(read_only()))
+    async fn append_text(&mut self, part: Handle, text: String) -> Result<HostResult> {
+        self.write_part(part.rep(), Writing::AppendText(&text)).await
     }
 
-    fn set_header(&mut self, _: Handle, _: String, _: String) -> Result<HostResult> {
-        Ok(Err(read_only()))
+    fn remove(&mut self, part: Handle) -> Result<HostResult> {
+        self.remove_part(part.rep())
     }
 
-    fn remove_header(&mut self, _: Handle, _: String) -> Result<HostResult> {
-        Ok(Err(read_only()))
+    fn set_header(&mut self, part: Handle, name: String, value: String) -> Result<HostResult> {
+        let value = match self.editable_field(&part, &name)? {
+            Ok(()) => writable(value, self.transaction()?.envelope.smtputf8),
+            Err(refused) => return Ok(Err(refused)),
+        };
+        // As it will stand there.
+        let fits = |value: String| match HeaderBlock::default().set(&name, &value) {
+            Err(refused) => Err(header_error(refused)),
+            Ok(()) if value.len() > mime::MAX_PART_HEADER => {
+                Err(error(TOO_LARGE, "a part's header has at most 16 KiB"))
+            }
+            Ok(()) => Ok(value),
+        };
+        match value.and_then(fits) {
+            Ok(value) => self.set_part_field(part.rep(), name, Some(value)),
+            Err(refused) => Ok(Err(refused)),
+        }
+    }
+
+    fn remove_header(&mut self, part: Handle, name: String) -> Result<HostResult> {
+        match self.editable_field(&part, &name)? {
+            Ok(()) => self.set_part_field(part.rep(), name, None),
+            Err(refused) => Ok(Err(refused)),
+        }
     }
 
     fn drop(&mut self, _: Handle) -> Result<()> {
@@ -90,6 +114,19 @@ impl HostPart for GuestState {
     }
 }
 
-fn read_only() -> String {
-    error(NOT_NOW, "this version does not call the hook rewrite-part, in which parts are edited")
+impl GuestState {
+    /// May a plugin change the field of this name in the part's header?
+    fn editable_field(&self, part: &Handle, name: &str) -> Result<HostResult> {
+        let is_root = self.parts.get(part.rep())?.0.parent.is_none();
+        let is_content = name.get(..8).is_some_and(|start| start.eq_ignore_ascii_case("content-"));
+        Ok(if let Err(refused) = field_name(name) {
+            Err(refused)
+        } else if name.eq_ignore_ascii_case("Content-Transfer-Encoding") {
+            Err(error(BAD_NAME, "the host keeps Content-Transfer-Encoding itself"))
+        } else if is_root && !is_content {
+            Err(error(BAD_NAME, "the part is the message: as a part's, only its Content-* fields are edited"))
+        } else {
+            Ok(())
+        })
+    }
 }

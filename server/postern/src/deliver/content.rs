@@ -1,10 +1,37 @@
-//! Content on its way out: read by range, encoded block by block.
+//! Content on its way out: read by range, encoded block by block; with what an attempt puts above it.
 
+use bytes::Bytes;
+use futures_util::future::BoxFuture;
 use postern_core::message::ContentSource;
 use postern_core::smtp::client::{Cause, ContentEncoder, Failure, Fault, Stage};
 
 /// Octets of content that are read, encoded and sent at a time.
 pub const CONTENT_BLOCK: usize = 128 * 1024;
+
+/// Content with header fields above it.
+pub struct Topped<C> {
+    /// Whole header fields.
+    pub top: Bytes,
+    /// The content below them.
+    pub content: C,
+}
+
+impl<C: std::ops::Deref<Target: ContentSource> + Send + Sync> ContentSource for Topped<C> {
+    fn len(&self) -> u64 {
+        self.top.len() as u64 + self.content.len()
+    }
+
+    fn read(&self, offset: u64, max: usize) -> BoxFuture<'_, std::io::Result<Bytes>> {
+        match offset.checked_sub(self.top.len() as u64) {
+            Some(below) => self.content.read(below, max),
+            None => {
+                let start = usize::try_from(offset).unwrap_or(usize::MAX).min(self.top.len());
+                let end = start.saturating_add(max).min(self.top.len());
+                Box::pin(std::future::ready(Ok(self.top.slice(start..end))))
+            }
+        }
+    }
+}
 
 /// Reads and encodes one content from start to end.
 pub(super) struct Feed<'a> {

@@ -19,7 +19,7 @@ mod tests;
 mod tls;
 
 pub use connection::{Connection, Session};
-pub use content::CONTENT_BLOCK;
+pub use content::{CONTENT_BLOCK, Topped};
 pub use dial::{MAX_ADDRESSES, MAX_DIALLING, MAX_OF_ONE_HOST};
 pub use section::TlsSection;
 pub use source::Unbound;

@@ -7,6 +7,7 @@
 
 use super::Api;
 use super::problem::Problem;
+use crate::events::{Kind, Outbox};
 use crate::spool::{Action, Filter, Spool};
 use axum::Json;
 use axum::body::Bytes;
@@ -92,7 +93,14 @@ pub async fn act<S: Spool>(verb: Verb, api: State<Api<S>>, body: Bytes) -> Resul
             Action::Retry(_) => Some(api.spool.survey(&filter, action).await?),
             Action::Hold | Action::Release(_) | Action::Delete => None,
         };
-        let count = api.spool.admin(&filter, action).await?;
+        let kind = match action {
+            Action::Hold => Some(Kind::Held),
+            Action::Release(_) => Some(Kind::Released),
+            Action::Delete => Some(Kind::Deleted),
+            Action::Retry(_) => None,
+        };
+        let outbox = kind.and_then(|kind| Some(Outbox::of(&*api.hooks.get(), now)?.by_operator(kind)));
+        let count = api.spool.admin_with(&filter, action, outbox).await?;
         if let Some(reach) = reach {
             api.back_off.clear(&reach.queues);
         }

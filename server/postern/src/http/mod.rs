@@ -19,6 +19,7 @@ use axum::extract::DefaultBodyLimit;
 use axum::extract::rejection::QueryRejection;
 use axum::http::StatusCode;
 use axum::routing::{get, post};
+use postern_core::hook::LiveHooks;
 use postern_core::route::QueueKey;
 use postern_core::time::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -78,6 +79,8 @@ pub trait BackOff: Send + Sync {
 pub struct Api<S> {
     /// The queue.
     pub spool: S,
+    /// Who wants to know what is done.
+    pub hooks: Arc<LiveHooks>,
     /// What a retry clears.
     pub back_off: Arc<dyn BackOff>,
     /// What runs beside the queue.

@@ -1,26 +1,27 @@
-//! What transactions hold in memory besides their drafts: header blocks and recipients. Bounded over all sessions.
+//! Bounds over all transactions: of what they hold in memory besides their drafts (header blocks, recipients, what
+//! plugins write), and of what plugins write in all.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// The bound, shared by all transactions.
 #[derive(Clone, Debug)]
 pub struct Budget {
-    used: Arc<AtomicUsize>,
-    limit: usize,
+    used: Arc<AtomicU64>,
+    limit: u64,
 }
 
 /// What one transaction holds of it; given back when dropped.
 #[derive(Debug)]
 pub struct Held {
     budget: Budget,
-    octets: usize,
+    octets: u64,
 }
 
 impl Budget {
     /// A bound of `limit` octets.
     #[must_use]
-    pub fn new(limit: usize) -> Self {
+    pub fn new(limit: u64) -> Self {
         Self { used: Arc::default(), limit }
     }
 
@@ -36,7 +37,8 @@ impl Held {
     #[must_use]
     pub fn grow(&mut self, octets: usize) -> bool {
         let Budget { used, limit } = &self.budget;
-        let take = |now: usize| now.checked_add(octets).filter(|sum| sum <= limit);
+        let octets = octets as u64;
+        let take = |now: u64| now.checked_add(octets).filter(|sum| sum <= limit);
         let taken = used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take).is_ok();
         if taken {
             self.octets += octets;

@@ -6,6 +6,7 @@
 mod held;
 mod prepared;
 mod queued;
+mod scratch;
 mod session_id;
 
 pub use queued::Queued;
@@ -13,23 +14,22 @@ pub use queued::Queued;
 use crate::spool::{Draft, Health, Spool, SpoolError};
 use bytes::Bytes;
 use held::{Budget, Held};
-use postern_core::hook::{HookPoint, Hooks, LiveHooks, MemoryScratch, Places, Refusal, Session, Transaction};
+use postern_core::hook::{HookPoint, Hooks, LiveHooks, Places, Refusal, Session, Transaction};
 use postern_core::mail::{Address, EnhancedCode, Envelope, QueueId, Recipient, Reply, ReversePath};
 use postern_core::message::{HeaderBlock, HeaderSplitter};
 use postern_core::route::QueueKey;
 use postern_core::smtp::command::Mail;
 use postern_core::time::Timestamp;
 use prepared::Prepared;
+use scratch::{Room, SpoolScratch};
 use std::sync::Arc;
 
 /// Largest header block taken, in octets (Postfix: 102,400).
 const MAX_HEADER: usize = 256 << 10;
 /// Octets of header blocks and recipients that all transactions may hold at once.
-const MAX_HELD: usize = 32 << 20;
+const MAX_HELD: u64 = 32 << 20;
 /// What a recipient costs in memory besides its address.
 const RECIPIENT_COST: usize = 64;
-/// Octets of body that plugins may write for one message.
-const MAX_SCRATCH: usize = 1 << 20;
 
 /// Where recipients go: the queue of each, by zone.
 pub trait Router: Send + Sync + 'static {
@@ -79,6 +79,7 @@ pub struct Intake<S: Spool> {
     clock: fn() -> Timestamp,
     sessions: session_id::SessionIds,
     budget: Budget,
+    scratch: Room,
 }
 
 impl<S: Spool> Intake<S> {
@@ -91,7 +92,9 @@ impl<S: Spool> Intake<S> {
         clock: fn() -> Timestamp,
     ) -> Self {
         let sessions = session_id::SessionIds::new(clock());
-        Self { spool, hooks, router, hostname: hostname.into(), clock, sessions, budget: Budget::new(MAX_HELD) }
+        let budget = Budget::new(MAX_HELD);
+        let scratch = Room::new(&budget);
+        Self { spool, hooks, router, hostname: hostname.into(), clock, sessions, budget, scratch }
     }
 
     /// What the server calls itself.
@@ -129,7 +132,7 @@ impl<S: Spool> Intake<S> {
         let mut envelope = Envelope::new(mail.reverse_path);
         (envelope.body, envelope.smtputf8) = (mail.body, mail.smtputf8);
         (envelope.ret, envelope.envid) = (mail.ret, mail.envid);
-        let scratch = Arc::new(MemoryScratch(MAX_SCRATCH));
+        let scratch = Arc::new(SpoolScratch::new(self.spool.clone(), &self.scratch));
         let mut transaction = Transaction::new(Arc::new(session.clone()), envelope, scratch);
         let hooks = self.hooks.get();
         if hooks.wants(HookPoint::Mail) {
@@ -176,7 +179,7 @@ impl<S: Spool> Incoming<S> {
             let detail = "too much is held in memory for messages on their way in".into();
             return Err(Refusal { reply: no_room(), detail });
         }
-        self.transaction.envelope.recipients.push(recipient);
+        self.transaction.envelope_mut().recipients.push(recipient);
         Ok(())
     }
 

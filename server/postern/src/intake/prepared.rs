@@ -2,8 +2,9 @@
 //! commit.
 
 use super::{Choices, Intake, Policy, Queued, header_too_large, local_error, spool_refusal};
+use crate::events::Outbox;
 use crate::observe::delivery_log;
-use crate::spool::{NewMessage, Origin, SealedDraft, Spool, Start};
+use crate::spool::{Draft, NewMessage, Origin, SealedDraft, Spool, Start};
 use bytes::Bytes;
 use postern_core::hook::{Disposition, HookPoint, Hooks, Refusal, Routed, Routing, Session, Transaction};
 use postern_core::mail::{EnhancedCode, Envelope, QueueId, RecipientId, Reply, Seq};
@@ -16,6 +17,9 @@ use std::time::Duration;
 
 /// A message may be delayed this long at most.
 const MAX_DELAY: Duration = Duration::from_secs(366 * 86_400);
+
+/// Octets of an edited body that are copied at a time.
+const COPIED: usize = 256 << 10;
 
 /// A message whose content is complete.
 pub(super) struct Prepared<S: Spool> {
@@ -56,8 +60,17 @@ impl<S: Spool> Prepared<S> {
         }
         let delay = transaction.delay.unwrap_or_default().min(MAX_DELAY);
         let deliver_at = completed.deliver_at.unwrap_or(accepted).max(accepted.after(delay));
-        let message = message(intake, transaction, routing, &header, Times { id, accepted, deliver_at });
-        let queued = Queued::new(id, &message, sealed.body().len());
+        let edited = transaction.body_is_edited.then(|| Arc::clone(&transaction.body));
+        let mut message = message(intake, transaction, routing, &header, Times { id, accepted, deliver_at });
+        let sealed = match edited {
+            Some(body) => with_body(intake, sealed, &message.header, &*body).await?,
+            None => sealed,
+        };
+        let section = sealed.body().len();
+        if let Some(outbox) = Outbox::of(&*intake.hooks.get(), accepted) {
+            message.facts = outbox.accepted(id, &message, section);
+        }
+        let queued = Queued::new(id, &message, section);
         intake.spool.commit(sealed, message).await.map_err(|error| spool_refusal(&error))?;
         queued.log(None);
         Ok(id)
@@ -73,7 +86,7 @@ async fn content_hooks<S: Spool>(
     body: Arc<dyn ContentSource>,
 ) -> Result<Disposition, Refusal> {
     let mut disposition = Disposition::Accept;
-    if ![HookPoint::Spam, HookPoint::Rewrite].into_iter().any(|point| hooks.wants(point)) {
+    if ![HookPoint::Spam, HookPoint::Rewrite, HookPoint::RewritePart].into_iter().any(|point| hooks.wants(point)) {
         return Ok(disposition);
     }
     transaction.body = body;
@@ -83,10 +96,39 @@ async fn content_hooks<S: Spool>(
     if hooks.wants(HookPoint::Spam) {
         disposition = hooks.spam(transaction).await?;
     }
-    if hooks.wants(HookPoint::Rewrite) && !matches!(disposition, Disposition::Discard { .. }) {
+    if matches!(disposition, Disposition::Discard { .. }) {
+        return Ok(disposition);
+    }
+    if hooks.wants(HookPoint::Rewrite) {
         hooks.rewrite(transaction).await?;
     }
+    if hooks.wants(HookPoint::RewritePart) {
+        hooks.rewrite_part(transaction).await?;
+    }
     Ok(disposition)
+}
+
+/// A second draft with another body section, in the place of the first.
+async fn with_body<S: Spool>(
+    intake: &Intake<S>,
+    first: S::Sealed,
+    header: &Bytes,
+    body: &dyn ContentSource,
+) -> Result<S::Sealed, Refusal> {
+    let refusal = |error| spool_refusal(&error);
+    let len = header.len() as u64 + body.len();
+    let mut draft = intake.spool.begin_second(first, header.clone(), Some(len)).await.map_err(refusal)?;
+    let mut offset = 0;
+    while offset < body.len() {
+        let unreadable = |error: std::io::Error| Refusal { reply: local_error(), detail: error.to_string() };
+        let piece = body.read(offset, COPIED).await.map_err(unreadable)?;
+        if piece.is_empty() {
+            return Err(unreadable(std::io::ErrorKind::UnexpectedEof.into()));
+        }
+        offset += piece.len() as u64;
+        draft.write(piece).await.map_err(refusal)?;
+    }
+    draft.seal().await.map_err(refusal)
 }
 
 /// Where each recipient goes: by the rules of the config, then by plugins.
@@ -126,7 +168,8 @@ fn message<S: Spool>(
     header: &[u8],
     Times { id, accepted, deliver_at }: Times,
 ) -> NewMessage {
-    let Transaction { session, mut envelope, attributes, .. } = transaction;
+    let Transaction { session, envelope, attributes, .. } = transaction;
+    let mut envelope = Arc::unwrap_or_clone(envelope);
     let header = with_received(intake, &session, &envelope, id, accepted, header);
     let mut queues = Vec::with_capacity(routing.len());
     let mut starts = Vec::new();

@@ -8,6 +8,7 @@
 
 use super::crew::Crew;
 use postern_core::route::QueueKey;
+use postern_core::zone::TlsMode;
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -36,13 +37,24 @@ impl Drop for CrewShare {
     }
 }
 
-/// An open connection, by the source address that it was chosen for.
+/// What a connection of a queue was opened for: mail for which anything else holds can't use it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fit {
+    /// The first choice of the recipients that it is for; another may have stood in.
+    pub source: IpAddr,
+    /// The TLS that it was to have.
+    pub tls: TlsMode,
+    /// The destination, where a plugin chose another than the queue's for the attempt.
+    pub redirected: Option<Arc<str>>,
+}
+
+/// An open connection.
 #[derive(Debug)]
 pub struct Held<C> {
     /// The connection.
     pub connection: C,
-    /// The first choice of the recipients that it is for; another may have stood in.
-    pub source: IpAddr,
+    /// What it is for.
+    pub fit: Fit,
     /// When it was opened.
     pub opened: Instant,
 }
@@ -123,7 +135,7 @@ impl<C> Connections<C> {
         }
     }
 
-    /// Puts aside a connection that is for another source than `wanted`, and gives one for that if there is one parked.
+    /// Puts aside a connection that is for something else than `wanted`, and gives one for that if there is one parked.
     /// Without a slot for both, `held` comes back as what has to go.
     pub fn exchange(
         &self,
@@ -131,10 +143,10 @@ impl<C> Connections<C> {
         crew: &Arc<Crew>,
         limits: &Limits,
         (held, slot): (Held<C>, Slot),
-        wanted: IpAddr,
+        wanted: &Fit,
     ) -> Granted<C> {
         let mut parked = self.parked();
-        let found = take(&mut parked, &queue.destination, |other| other.held.source == wanted);
+        let found = take(&mut parked, &queue.destination, |other| other.held.fit == *wanted);
         let (other, new_slot) = match found {
             Some(Parked { held, slot, .. }) => (Some(held), slot),
             None => match self.new_slot(crew, limits) {
@@ -232,8 +244,12 @@ mod tests {
         QueueKey { zone: "z".into(), destination: destination.into() }
     }
 
+    fn fit(source: &str) -> Fit {
+        Fit { source: source.parse().unwrap(), tls: TlsMode::Opportunistic, redirected: None }
+    }
+
     fn held(connection: u32, source: &str) -> Held<u32> {
-        Held { connection, source: source.parse().unwrap(), opened: Instant::now() }
+        Held { connection, fit: fit(source), opened: Instant::now() }
     }
 
     const ANY: Limits = Limits { queue: usize::MAX, domain: None };
@@ -274,17 +290,28 @@ mod tests {
     }
 
     #[test]
-    fn connections_are_exchanged_by_source() {
+    fn connections_are_exchanged_by_what_they_are_for() {
         let zone = Connections::new(2);
         let (a, crew) = (queue("a"), Arc::<Crew>::default());
-        let (one, two): (IpAddr, IpAddr) = ("192.0.2.1".parse().unwrap(), "192.0.2.2".parse().unwrap());
+        let (one, two) = (fit("192.0.2.1"), fit("192.0.2.2"));
         let first = zone.acquire(&a, &crew, &ANY).unwrap();
-        let now = zone.exchange(&a, &crew, &ANY, (held(1, "192.0.2.1"), first.slot), two);
+        let now = zone.exchange(&a, &crew, &ANY, (held(1, "192.0.2.1"), first.slot), &two);
         assert_eq!((now.held.is_none(), now.evicted), (true, None), "there is room for both");
-        let now = zone.exchange(&a, &crew, &ANY, (held(2, "192.0.2.2"), now.slot), one);
+        let now = zone.exchange(&a, &crew, &ANY, (held(2, "192.0.2.2"), now.slot), &one);
         assert_eq!(now.held.as_ref().unwrap().connection, 1);
-        let now = zone.exchange(&a, &crew, &ANY, (now.held.unwrap(), now.slot), "192.0.2.3".parse().unwrap());
-        assert_eq!((now.held.is_none(), now.evicted), (true, Some(1)), "no room for a third");
+        let others = [
+            fit("192.0.2.3"),
+            Fit { tls: TlsMode::Require, ..two.clone() },
+            Fit { redirected: Some("via:elsewhere:25".into()), ..two.clone() },
+        ];
+        let (mut slot, mut connection) = (now.slot, now.held.unwrap().connection);
+        for other in others {
+            let now = zone.exchange(&a, &crew, &ANY, (held(connection, "192.0.2.1"), slot), &other);
+            assert_eq!((now.held.is_none(), now.evicted), (true, Some(connection)), "no room for {other:?}");
+            (slot, connection) = (now.slot, connection + 10);
+        }
+        let now = zone.exchange(&a, &crew, &ANY, (held(connection, "192.0.2.1"), slot), &two);
+        assert_eq!(now.held.unwrap().connection, 2, "it is still there");
     }
 
     #[test]

@@ -1,8 +1,10 @@
 //! The wiring: builds the parts from the config, supervises their tasks, settles outcomes, shuts down in order.
 
+mod before;
 mod connections;
 mod crew;
 mod dispatch;
+mod failures;
 mod plugins;
 mod report;
 mod router;
@@ -29,9 +31,10 @@ use crate::receive::Listener;
 use crate::resolve::{Hickory, SetupError};
 use crate::spool::Spool;
 use crate::spool::embedded::{Embedded, OpenError, Options};
-use crate::{http, receive};
+use crate::{events, http, receive};
 use dispatch::Dispatch;
 use plugins::Generations;
+use postern_core::hook::LiveHooks;
 use postern_core::route::OwnIdentity;
 use postern_core::time::Timestamp;
 use router::Zones;
@@ -109,6 +112,7 @@ pub struct Server {
     dispatch: Arc<Dispatch<Embedded>>,
     zones: Zones,
     settler: Arc<Settler<Embedded>>,
+    hooks: Arc<LiveHooks>,
     ages: Ages,
     listeners: Vec<(TcpListener, Arc<Listener>)>,
     control: UnixListener,
@@ -123,6 +127,7 @@ impl Server {
     pub async fn start(config: &Config, read: ConfigReader, metrics: Option<Metrics>) -> Result<Self, StartError> {
         let spool = Embedded::open(config.data_dir(), spool_options(config))?;
         let generations = Generations::start(config, spool.clone(), read, metrics).await?;
+        let live = generations.live();
         let control = http::bind_control(config.data_dir())
             .map_err(|source| StartError::Control { path: http::control_socket(config.data_dir()), source })?;
         let mut listeners = Vec::new();
@@ -136,11 +141,12 @@ impl Server {
         }
         let zones = Zones::new(&config.zones, &config.pools);
         let hostname: Arc<str> = config.hostname.as_str().into();
-        let intake = Arc::new(Intake::new(spool.clone(), generations.live(), Arc::new(zones.clone()), &hostname, now));
+        let intake = Arc::new(Intake::new(spool.clone(), Arc::clone(&live), Arc::new(zones.clone()), &hostname, now));
         let settler = Arc::new(Settler {
             spool: spool.clone(),
             zones: zones.clone(),
             hostname: Arc::clone(&hostname),
+            hooks: Arc::clone(&live),
             clock: now,
         });
         let routes = routes(config, &listeners)?;
@@ -149,11 +155,11 @@ impl Server {
             Dispatch::new(spool.clone(), zones.clone(), &config.domains, routes, tls, Arc::clone(&settler), now);
         let ages = Ages::new(&config.zones);
         let dispatch = Arc::new(dispatch);
-        Ok(Self { spool, intake, generations, dispatch, zones, settler, ages, listeners, control })
+        Ok(Self { spool, intake, generations, dispatch, zones, settler, hooks: live, ages, listeners, control })
     }
 
-    /// Runs until `stop` resolves, and reloads at each `hangup`; then stops in order: no new sessions, transactions and attempts in flight finish,
-    /// the store closes last.
+    /// Runs until `stop` resolves, and reloads at each `hangup`; then stops in order: no new sessions, transactions and
+    /// attempts in flight finish, the store closes last.
     ///
     /// # Errors
     /// See [`RunError`].
@@ -165,13 +171,18 @@ impl Server {
             info!(listener = %listener.name, %address, "LISTENING");
             tasks.spawn(receive::serve(socket, listener, Arc::clone(&self.intake), stopped.clone()));
         }
-        let back_off = Arc::clone(&self.dispatch) as _;
-        let api =
-            http::Api { spool: self.spool.clone(), back_off, control: Arc::clone(&self.generations) as _, clock: now };
+        let api = http::Api {
+            spool: self.spool.clone(),
+            hooks: Arc::clone(&self.hooks),
+            back_off: Arc::clone(&self.dispatch) as _,
+            control: Arc::clone(&self.generations) as _,
+            clock: now,
+        };
         tasks.spawn(self.generations.run(hangup, stopped.clone()));
         let (spool, next_hops) = (self.spool.clone(), Arc::clone(&self.dispatch));
         tasks.spawn(self.dispatch.run(stopped.clone()));
         tasks.spawn(sweep::run(spool, self.zones, self.settler, next_hops, self.ages, now, stopped.clone()));
+        tasks.spawn(events::run(self.spool.clone(), self.hooks, now, stopped.clone()));
         tasks.spawn(http::serve_control(self.control, api, stopped.clone()));
         info!(queued = self.spool.stats().recipients, "ready");
         let result = tokio::select! {

@@ -26,28 +26,26 @@ impl Routes {
         Self { resolver, own, nameless, own_names, allow_private }
     }
 
-    /// The route of a zone to a destination (see [`QueueKey`](postern_core::route::QueueKey)), from `sources`.
+    /// The hosts that take a zone's mail for a destination (see [`QueueKey`](postern_core::route::QueueKey)).
     ///
     /// # Errors
     /// There is no host to connect to, or DNS did not say.
-    pub async fn find(&self, zone: &Zone, destination: &str, sources: &[Source]) -> Result<Route, NoRoute> {
-        if let Some(chosen) = NextHop::of(destination) {
-            let hosts = resolve::smart_host_hosts(&*self.resolver, &chosen.host, zone.ip).await?;
-            return Ok(Route { hosts: for_source(hosts, zone.ip, sources), ..Self::terms_to(&chosen, zone, sources) });
-        }
-        let terms = self.terms(zone, destination, sources);
-        let hosts = match &zone.smart_host {
-            Some(host) => resolve::smart_host_hosts(&*self.resolver, &host.host, zone.ip).await?,
+    pub async fn hosts(&self, zone: &Zone, destination: &str, sources: &[Source]) -> Result<Vec<Host>, NoRoute> {
+        let chosen = NextHop::of(destination);
+        let named = chosen.as_ref().map(|chosen| &chosen.host).or(zone.smart_host.as_ref().map(|host| &host.host));
+        let hosts = match named {
+            Some(host) => resolve::smart_host_hosts(&*self.resolver, host, zone.ip).await?,
             None => {
                 let own = if self.takes_mail_at(zone.port) { &self.own } else { &self.nameless };
                 let question = Question { ip: zone.ip, port: zone.port, own, allow_private: self.allow_private };
                 resolve::mx_hosts(&*self.resolver, destination, &question).await?
             }
         };
-        Ok(Route { hosts: for_source(hosts, zone.ip, sources), ..terms })
+        Ok(for_source(hosts, zone.ip, sources))
     }
 
-    /// The route without its hosts: enough for a connection that is there already.
+    /// The route of a zone to a destination, from `sources`, without its hosts: enough for a connection that is there
+    /// already.
     pub fn terms(&self, zone: &Zone, destination: &str, sources: &[Source]) -> Route {
         if let Some(chosen) = NextHop::of(destination) {
             return Self::terms_to(&chosen, zone, sources);

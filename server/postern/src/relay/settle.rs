@@ -4,15 +4,19 @@
 //! The sender is told (RFC 3461 section 4.1) of failures unless NOTIFY leaves them out; of a delay, once, unless NOTIFY
 //! leaves it out; and of success only where NOTIFY asks for it and the next hop offers no DSN, since else it tells.
 
+use super::failures::{self, Judged};
 use super::report::{Reporter, remote_host};
 use super::router::Zones;
 use crate::deliver::Attempt;
+use crate::events::{Happened, Kind, Outbox};
 use crate::intake::Queued;
 use crate::observe::delivery_log::{self, About};
 use crate::spool::{
-    LeaseToken, Leased, LeasedRecipient, NewMessage, SealedDraft, Settle, Settlement, Spool, SpoolError, StoredMessage,
+    Health, LeaseToken, Leased, LeasedRecipient, NewMessage, SealedDraft, Settle, Settlement, Spool, SpoolError,
+    StoredMessage,
 };
 use futures_util::FutureExt as _;
+use postern_core::hook::{HookPoint, LiveHooks};
 use postern_core::mail::{Outcome, Reason, Recipient, RecipientId, Reply};
 use postern_core::message::dsn::{Action, Reported};
 use postern_core::time::Timestamp;
@@ -34,6 +38,8 @@ pub struct Settler<S: Spool> {
     pub zones: Zones,
     /// `Reporting-MTA`.
     pub hostname: Arc<str>,
+    /// Who judges failures, and who wants to know what became of recipients.
+    pub hooks: Arc<LiveHooks>,
     /// The time.
     pub clock: fn() -> Timestamp,
 }
@@ -48,12 +54,17 @@ struct Decided<'a> {
     tell: bool,
 }
 
-enum Fate<'a> {
+/// What becomes of a recipient.
+pub(super) enum Fate<'a> {
+    /// With this reply.
     Delivered(&'a Reply),
+    /// It is tried again at that time.
     Deferred(&'a Reason, Timestamp),
-    /// For good; `expired` if only for its age.
+    /// For good.
     Failed {
+        /// Why.
         reason: &'a Reason,
+        /// Only for its age.
         expired: bool,
     },
     /// Nobody attempts it, for this reason.
@@ -67,8 +78,25 @@ impl<S: Spool> Settler<S> {
     /// again.
     pub async fn settle_or_release(&self, zone: &Zone, leased: &Leased, attempt: &Attempt) {
         let now = (self.clock)();
-        let decide = |recipient| decide(zone, leased, recipient, attempt, now);
-        self.conclude_or_release(zone, leased, leased.recipients.iter().map(decide).collect(), attempt, now).await;
+        let judged = match AssertUnwindSafe(self.judge(zone, leased, attempt, now)).catch_unwind().await {
+            Ok(judged) => judged,
+            Err(_) => return self.release_unsettled(leased, "panic").await,
+        };
+        let (attempt, silent) = judged.as_ref().map_or((attempt, &[][..]), |judged| (&judged.attempt, &judged.silent));
+        let mut decided: Vec<_> = decide_all(zone, leased, attempt, now).collect();
+        decided.iter_mut().for_each(|d| d.tell &= !silent.contains(&d.token.recipient.seq));
+        self.conclude_or_release(zone, leased, decided, attempt, now).await;
+    }
+
+    /// What plugins make of the failures.
+    async fn judge(&self, zone: &Zone, leased: &Leased, attempt: &Attempt, now: Timestamp) -> Option<Judged> {
+        let hooks = self.hooks.get();
+        if !hooks.wants(HookPoint::Bounce) {
+            return None;
+        }
+        let decided: Vec<_> = decide_all(zone, leased, attempt, now).collect();
+        let fates = decided.iter().map(|d| (d.token.recipient.seq, &d.fate, d.attempts));
+        failures::ask(&*hooks, zone, leased, attempt, fates, now).await
     }
 
     /// Tells the sender of recipients that are late and that nobody attempts, for `reason`; gives the leases back.
@@ -89,10 +117,14 @@ impl<S: Spool> Settler<S> {
     ) {
         let concluded = AssertUnwindSafe(self.conclude(zone, leased, decided, attempt, now)).catch_unwind();
         match concluded.await {
-            Ok(Ok(())) => return,
-            Ok(Err(error)) => delivery_log::unsettled(leased.message.id, error),
-            Err(_) => delivery_log::unsettled(leased.message.id, "panic"),
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => self.release_unsettled(leased, error).await,
+            Err(_) => self.release_unsettled(leased, "panic").await,
         }
+    }
+
+    async fn release_unsettled(&self, leased: &Leased, why: impl fmt::Display) {
+        delivery_log::unsettled(leased.message.id, why);
         self.release(leased).await;
     }
 
@@ -114,7 +146,8 @@ impl<S: Spool> Settler<S> {
         attempt: &Attempt,
         now: Timestamp,
     ) -> Result<(), SpoolError> {
-        let dsn = match self.dsn(zone, &leased.message, &decided, &attempt.remote, now).await {
+        let outbox = Outbox::of(&*self.hooks.get(), now);
+        let mut dsn = match self.dsn(zone, &leased.message, &decided, &attempt.remote, now).await {
             Ok(Some(dsn)) => Some(dsn),
             Ok(None) => {
                 decided.iter_mut().for_each(|d| d.tell = false);
@@ -127,11 +160,23 @@ impl<S: Spool> Settler<S> {
             }
         };
         let queued = dsn.as_ref().map(|(sealed, message)| Queued::new(sealed.id(), message, sealed.body().len()));
+        let mut facts = Vec::new();
+        if let Some(outbox) = outbox {
+            if let Some((sealed, message)) = &mut dsn {
+                message.facts = outbox.accepted(sealed.id(), message, sealed.body().len());
+            }
+            // Of what ends, content leaves with the row that is written; deferrals would fill the disk up.
+            let full = matches!(self.spool.health(), Health::Full(_));
+            let told = decided.iter().filter_map(|d| Some((d, d.happened(attempt)?)));
+            for (d, happened) in told.filter(|(_, happened)| !full || happened.kind != Kind::Deferred) {
+                outbox.happened((&leased.message, d.token.recipient.seq), &zone.name, &happened, &mut facts);
+            }
+        }
         let settlement = Settlement {
             message: leased.message.id,
             outcomes: decided.iter().map(|d| (d.token, d.settle())).collect(),
             emit: dsn.into_iter().collect(),
-            facts: Vec::new(),
+            facts,
         };
         self.spool.settle(settlement).await?;
         log(leased, &decided, attempt);
@@ -188,6 +233,32 @@ impl<'a> Decided<'a> {
         Some(Reported { recipient: self.recipient, action, remote_mta: remote_host(next_hop) })
     }
 
+    /// What plugins are told, if something has happened.
+    fn happened<'h>(&self, attempt: &'h Attempt) -> Option<Happened<'h>>
+    where
+        'a: 'h,
+    {
+        let (kind, reason, due) = match self.fate {
+            Fate::Delivered(reply) => {
+                let (response, status) = (Some(reply.to_string()), reply.enhanced);
+                let delivered = Happened { response, status, ..Happened::new(Kind::Delivered, None) };
+                return Some(self.attempted(attempt, delivered));
+            }
+            Fate::Deferred(reason, due) => (Kind::Deferred, reason, Some(due)),
+            Fate::Failed { reason, expired: false } => (Kind::Bounced, reason, None),
+            Fate::Failed { reason, expired: true } => (Kind::Expired, reason, None),
+            Fate::Waits(_) | Fate::Untouched => return None,
+        };
+        let response = reason.remote_reply.as_ref().map(ToString::to_string);
+        let failed =
+            Happened { response, status: Some(reason.status), due, ..Happened::new(kind, Some(&reason.public)) };
+        Some(self.attempted(attempt, failed))
+    }
+
+    fn attempted<'h>(&self, attempt: &'h Attempt, happened: Happened<'h>) -> Happened<'h> {
+        Happened { attempts: Some(self.attempts), next_hop: &attempt.remote, source: attempt.source, ..happened }
+    }
+
     fn settle(&self) -> Settle {
         match self.fate {
             Fate::Delivered(_) | Fate::Failed { .. } => Settle::Done,
@@ -198,6 +269,16 @@ impl<'a> Decided<'a> {
             Fate::Waits(_) | Fate::Untouched => Settle::Release,
         }
     }
+}
+
+/// What an attempt means for its recipients.
+fn decide_all<'a>(
+    zone: &Zone,
+    leased: &'a Leased,
+    attempt: &'a Attempt,
+    now: Timestamp,
+) -> impl Iterator<Item = Decided<'a>> {
+    leased.recipients.iter().map(move |recipient| decide(zone, leased, recipient, attempt, now))
 }
 
 /// What an attempt means for a recipient. A deferral past the greatest age is a failure.

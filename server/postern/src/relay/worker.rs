@@ -1,7 +1,8 @@
 //! A worker: leases the mail of one queue message by message, has it delivered on its connection and settles the
 //! outcome, until there is nothing more to do or another queue needs its slot.
 
-use super::connections::{Connections, Granted, Held, Limits, Slot};
+use super::before::{self, Plan};
+use super::connections::{Connections, Fit, Granted, Held, Limits, Slot};
 use super::crew::Crew;
 use super::dispatch::Dispatch;
 use super::routes::names_smart_host;
@@ -26,6 +27,13 @@ const LONGEST_USE: Duration = Duration::from_secs(300);
 const FAREWELL: Duration = Duration::from_secs(1);
 /// Messages that the only worker of a queue may deliver before it leaves its slot to a queue that waits.
 const TURN: usize = 20;
+
+/// What came of trying to deliver.
+struct Made {
+    attempt: Attempt,
+    /// It says something of the queue's next hop.
+    tells_of_next_hop: bool,
+}
 
 /// One worker. However it ends, the crew knows.
 pub struct Worker<S: Spool> {
@@ -163,57 +171,75 @@ impl<S: Spool> Worker<S> {
     async fn deliver_group(&mut self, destination: &str, leased: &Leased, sources: &[Source]) {
         // A fault of ours that one message brings out must neither end the worker nor keep the message leased.
         let attempt = AssertUnwindSafe(self.attempt(destination, leased, sources)).catch_unwind().await;
-        let attempt = attempt.unwrap_or_else(|_| {
+        let Made { attempt, tells_of_next_hop } = attempt.unwrap_or_else(|_| {
             error!(id = %leased.message.id, "an attempt ended in a panic; the message is deferred");
-            not_attempted(leased, "internal error")
+            Made::not(not_attempted(leased, "internal error"))
         });
-        self.judge_next_hop(&attempt);
+        if tells_of_next_hop {
+            self.judge_next_hop(&attempt);
+        }
         self.dispatch.settler.settle_or_release(&self.zone, leased, &attempt).await;
     }
 
-    async fn attempt(&mut self, destination: &str, leased: &Leased, sources: &[Source]) -> Attempt {
+    async fn attempt(&mut self, destination: &str, leased: &Leased, sources: &[Source]) -> Made {
         let id = leased.message.id;
         let dispatch = Arc::clone(&self.dispatch);
         let content = match dispatch.spool.open(id).await {
             Ok(content) => content,
             Err(error) => {
                 warn!(%id, %error, "can't read a message; it stays in the queue");
-                return not_attempted(leased, "the message could not be read from the queue");
+                return Made::not(not_attempted(leased, "the message could not be read from the queue"));
             }
         };
-        let source = sources[0].ip;
-        self.change_source(source).await;
+        let terms = dispatch.routes.terms(&self.zone, destination, sources);
+        let hooks = dispatch.settler.hooks.get();
+        let plan = match before::ask(&*hooks, &self.zone, destination, &terms, leased, content).await {
+            Ok(plan) => plan,
+            Err(attempt) => return Made::not(attempt),
+        };
+        let Plan { sources: reordered, tls, redirected, content } = plan;
+        let mut route = match &redirected {
+            Some(elsewhere) => dispatch.routes.terms(&self.zone, elsewhere, sources),
+            None => terms,
+        };
+        route.tls = tls.unwrap_or(route.tls);
+        route.sources = reordered.unwrap_or(route.sources);
+        let fit = Fit { source: route.sources[0].ip, tls: route.tls, redirected };
+        self.change_connection(&fit).await;
         let seqs: Vec<Seq> = leased.recipients.iter().map(|r| r.token.recipient.seq).collect();
-        let route = match dispatch.routes.find(&self.zone, destination, sources).await {
-            Ok(route) => route,
+        let destination = fit.redirected.as_deref().unwrap_or(destination);
+        let tells_of_next_hop = fit.redirected.is_none();
+        match dispatch.routes.hosts(&self.zone, destination, &route.sources).await {
+            Ok(hosts) => route.hosts = hosts,
             // A connection that is there needs no DNS.
-            Err(error) if error.why == Unroutable::Temporary && self.is_connected() => {
-                dispatch.routes.terms(&self.zone, destination, sources)
+            Err(error) if error.why == Unroutable::Temporary && self.is_connected() => {}
+            Err(error) => {
+                let attempt = deliver::unroutable(&seqs, error.why, &error.detail, NextHop::shown(destination));
+                return Made { attempt, tells_of_next_hop };
             }
-            Err(error) => return deliver::unroutable(&seqs, error.why, &error.detail, destination),
-        };
+        }
         let held = self.held.take();
         let opened = held.as_ref().map_or_else(Instant::now, |held| held.opened);
         let cached = held.map(|held| held.connection);
         let (attempt, kept) =
             deliver::attempt(cached, &route, &dispatch.options, &leased.message, &seqs, &*content).await;
-        self.held = kept.map(|connection| Held { connection, source, opened });
-        attempt
+        self.held = kept.map(|connection| Held { connection, fit, opened });
+        Made { attempt, tells_of_next_hop }
     }
 
     fn is_connected(&mut self) -> bool {
         self.held.as_mut().is_some_and(|held| held.connection.is_alive())
     }
 
-    /// Sees to it that the connection at hand, if there is one, is for `source`, and not too old.
-    async fn change_source(&mut self, source: std::net::IpAddr) {
+    /// Sees to it that the connection at hand, if there is one, is for this, and not too old.
+    async fn change_connection(&mut self, fit: &Fit) {
         if let Some(held) = self.held.take_if(|held| held.opened.elapsed() >= LONGEST_USE) {
             say_farewell(held.connection).await;
         }
-        let Some(held) = self.held.take_if(|held| held.source != source) else { return };
+        let Some(held) = self.held.take_if(|held| held.fit != *fit) else { return };
         let Some(slot) = self.slot.take() else { return };
         let Granted { slot, held, evicted } =
-            self.connections.exchange(&self.queue, &self.crew, &self.limits, (held, slot), source);
+            self.connections.exchange(&self.queue, &self.crew, &self.limits, (held, slot), fit);
         (self.slot, self.held) = (Some(slot), held);
         if let Some(connection) = evicted {
             say_farewell(connection).await;
@@ -240,6 +266,13 @@ impl<S: Spool> Worker<S> {
         if changed {
             self.dispatch.look_again.notify_one();
         }
+    }
+}
+
+impl Made {
+    /// The next hop had no part in it.
+    fn not(attempt: Attempt) -> Self {
+        Self { attempt, tells_of_next_hop: false }
     }
 }
 

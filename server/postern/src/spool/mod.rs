@@ -26,6 +26,7 @@ use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::watch;
 
 /// Why the store could not do it. `Display` is for the log; clients get a public text by kind.
 #[derive(Debug, thiserror::Error)]
@@ -140,13 +141,26 @@ impl StoredMessage {
 pub struct Fact {
     /// Whose it is, such as `plugin/srs`; [`Facts`] says which are shared between nodes.
     pub namespace: String,
-    /// At most 1 KiB.
+    /// At most 1 KiB; empty for a row that is [appended](Fact::appended).
     pub key: Vec<u8>,
     /// At most 64 KiB.
     pub value: Option<Bytes>,
     /// Gone at this time.
     pub expires: Option<Timestamp>,
 }
+
+impl Fact {
+    /// A row at the end of a namespace: the store gives it a key of eight octets when it writes it, greater than every
+    /// key that it gave before, also before a restart. So [`Facts::scan`] gives such rows in the order in which they
+    /// became durable, and whoever has read up to a key misses none. (A fact with a value and an empty key.)
+    #[must_use]
+    pub fn appended(namespace: String, value: Bytes, expires: Option<Timestamp>) -> Self {
+        Self { namespace, key: Vec::new(), value: Some(value), expires }
+    }
+}
+
+/// What is to be [appended](Fact::appended) for a recipient when an operator's action takes effect on it.
+pub type AppendedFor = Arc<dyn Fn(&StoredMessage, Seq) -> Vec<Fact> + Send + Sync>;
 
 /// The right to settle one recipient. A token of an older lease is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -317,7 +331,7 @@ pub trait Draft: Send + 'static {
 }
 
 /// Complete content, not yet committed. Dropping it leaves nothing behind.
-pub trait SealedDraft: std::fmt::Debug + Send + 'static {
+pub trait SealedDraft: std::fmt::Debug + Send + Sync + 'static {
     /// The id that the message will have.
     fn id(&self) -> QueueId;
 
@@ -344,6 +358,26 @@ pub trait Spool: Clone + Send + Sync + 'static {
     /// # Errors
     /// [`SpoolError::Busy`] if too many of them are in flight, [`SpoolError::Poisoned`].
     fn begin_own(&self) -> impl Future<Output = Result<Self::Draft, SpoolError>> + Send;
+
+    /// Starts a draft that is never committed: room for what is needed while a message comes in. Sealed, it takes no
+    /// memory; the budget that it has until then is not that of clients' content.
+    ///
+    /// # Errors
+    /// As [`Spool::begin`].
+    fn begin_scratch(&self) -> impl Future<Output = Result<Self::Draft, SpoolError>> + Send;
+
+    /// Starts the content that takes the place of `first`'s, under the same id: the body section is written to the draft,
+    /// `header` is the header block that it will be committed with, and `len` their octets, if known. What `first` has
+    /// can be read until the new draft is committed or dropped, and is gone then.
+    ///
+    /// # Errors
+    /// As [`Spool::begin`]; `first` is gone then.
+    fn begin_second(
+        &self,
+        first: Self::Sealed,
+        header: Bytes,
+        len: Option<u64>,
+    ) -> impl Future<Output = Result<Self::Draft, SpoolError>> + Send;
 
     /// Queues the message; resolves when it is durable. Dropping the future does not take a queued commit back.
     ///
@@ -427,7 +461,22 @@ pub trait Spool: Clone + Send + Sync + 'static {
     ///
     /// # Errors
     /// See [`SpoolError`].
-    fn admin(&self, filter: &Filter, action: Action) -> impl Future<Output = Result<u64, SpoolError>> + Send;
+    fn admin(&self, filter: &Filter, action: Action) -> impl Future<Output = Result<u64, SpoolError>> + Send {
+        self.admin_with(filter, action, None)
+    }
+
+    /// As [`Spool::admin`], with facts that are appended in the transaction in which the action becomes durable for a
+    /// recipient; where it is a deletion during an attempt, in the one in which that becomes final, if it does. A
+    /// recipient whose message can't be read gets none.
+    ///
+    /// # Errors
+    /// See [`SpoolError`]; [`SpoolError::Invalid`] if one of the facts is not an appended one.
+    fn admin_with(
+        &self,
+        filter: &Filter,
+        action: Action,
+        appended: Option<AppendedFor>,
+    ) -> impl Future<Output = Result<u64, SpoolError>> + Send;
 
     /// Recipients that fit, by id, after `after`, at most `limit`.
     ///
@@ -463,6 +512,8 @@ pub struct Ready {
 /// |---|---|
 /// | `plugin/NAME` | shared |
 /// | `node/…` | per node |
+/// | `node/event` | per node: the plugins that there may be events for, by name |
+/// | `node/event/NAME` | per node: events that the plugin has not taken yet, appended |
 /// | `node/dropped` | per node: deletions by operators that the log has not been told yet; the engine's own |
 pub trait Facts: Clone + Send + Sync + 'static {
     /// The value, unless it has expired at `now`.
@@ -494,4 +545,7 @@ pub trait Facts: Clone + Send + Sync + 'static {
     /// # Errors
     /// None of them was written; see [`SpoolError`].
     fn write(&self, facts: Vec<Fact>) -> impl Future<Output = Result<(), SpoolError>> + Send;
+
+    /// Changes whenever something that was [appended](Fact::appended), in whichever namespace, has become durable.
+    fn appended(&self) -> watch::Receiver<u64>;
 }

@@ -9,6 +9,7 @@ pub mod filters;
 pub mod full;
 pub mod limits;
 pub mod queue;
+pub mod second;
 
 use bytes::Bytes;
 use postern::spool::{Draft, Fact, LeaseToken, Leased, NewMessage, Origin, SealedDraft, Settle, Settlement, Spool};
@@ -147,6 +148,8 @@ macro_rules! conformance {
             fencing, settles_whole_or_not_at_all, defers_and_reopens, release_changes_nothing, holds_and_releases,
             actions_during_an_attempt, deletes, admin_by_filter, ten_thousand_recipients, ready_and_changed,
             ends_without_traces, large_content_streams, keeps_what_is_asked_of_dsns, due_order_across_deferrals);
+        $crate::conformance!(@ $store, second:
+            takes_the_place_of_the_first, leaves_nothing, streams, scratch_holds_no_memory);
         $crate::conformance!(@ $store, aged:
             leases_aged_across_queues, leases_a_part_of_an_aged_message, that_the_sender_was_told_is_durable);
         $crate::conformance!(@ $store, filters: each_term, a_filter_over_many, surveys_change_nothing);

@@ -5,7 +5,7 @@
 //! Seals are not looked at: whether a sealed part may be changed is the caller's to say ([`super::Part::is_sealed`]).
 
 use super::check::check;
-use super::fields::ContentFields;
+use super::fields::{ContentFields, transfer_encoding};
 use super::part::default_type;
 use super::{Kind, MAX_PART_HEADER, Part, Splice, SpliceBuilder, Structure, TransferEncoding};
 use crate::message::{ContentSource, HeaderBlock, HeaderError, Position};
@@ -33,6 +33,14 @@ pub enum Edit {
         /// The fields' name.
         name: String,
     },
+}
+
+impl Edit {
+    /// Does it change header fields alone?
+    #[must_use]
+    pub fn is_of_header(&self) -> bool {
+        matches!(self, Self::SetHeader { .. } | Self::RemoveHeader { .. })
+    }
 }
 
 /// Other content for a part.
@@ -325,7 +333,7 @@ fn new_header(
         if replacement.encoding == TransferEncoding::Unknown {
             return Err(EditError::NotInEncoding { part: index });
         }
-        describe_content(&mut header, part, replacement).map_err(failed)?;
+        describe_content(&mut header, replacement).map_err(failed)?;
     }
     for (name, value) in &wish.fields {
         let is_content = name.get(..8).is_some_and(|start| start.eq_ignore_ascii_case("content-"));
@@ -351,14 +359,15 @@ fn new_header(
 }
 
 /// Says what new content is, and drops what was said of the old.
-fn describe_content(header: &mut HeaderBlock, part: &Part, new: &Replacement) -> Result<(), HeaderError> {
+fn describe_content(header: &mut HeaderBlock, new: &Replacement) -> Result<(), HeaderError> {
     const ENCODING: &str = "Content-Transfer-Encoding";
     if let Some(content_type) = &new.content_type {
         header.set("Content-Type", content_type)?;
     }
     let is_said = match header.all(ENCODING).count() {
         0 => new.encoding == TransferEncoding::SevenBit,
-        1 => new.encoding == part.encoding,
+        // The message's own header may have been changed since it was scanned.
+        1 => header.first(ENCODING).is_some_and(|field| new.encoding == transfer_encoding(field)),
         _ => false,
     };
     if !is_said {

@@ -4,6 +4,7 @@ use super::{MAX_PART_HEADER, TransferEncoding};
 use crate::message::{Field, HeaderBlock};
 use mail_parser::parsers::MessageStream;
 use mail_parser::{ContentType, HeaderValue};
+use std::fmt::Write as _;
 
 /// Parameters of one field that are kept.
 const MAX_PARAMETERS: usize = 64;
@@ -91,8 +92,48 @@ fn parameters(value: &ContentType<'_>) -> Vec<(String, String)> {
     all.map(|parameter| (parameter.name.to_ascii_lowercase(), parameter.value.clone().into_owned())).collect()
 }
 
+/// A Content-Type field's value with the parameter charset set to `charset`, the others kept but those of `format=flowed`
+/// (RFC 3676), which say how lines of the old text were to be joined.
+#[must_use]
+pub fn with_charset(content_type: &str, charset: &str) -> String {
+    let value = with_parameters(content_type.as_bytes());
+    let (kind, kept) =
+        value.map_or_else(|| ("text/plain".to_owned(), Vec::new()), |value| (media_type(&value), parameters(&value)));
+    let mut out = format!("{kind}; charset={charset}");
+    for (name, value) in kept.iter().filter(|(name, _)| !["charset", "format", "delsp"].contains(&name.as_str())) {
+        let is_token = |b: u8| b.is_ascii_alphanumeric() || b"!#$&+-.^_`{|}~".contains(&b);
+        if !name.bytes().all(is_token) {
+            continue;
+        }
+        if !value.is_empty() && value.bytes().all(is_token) {
+            let _ = write!(out, "; {name}={value}");
+        } else if value.bytes().all(|b| (b' '..=b'~').contains(&b)) {
+            let _ = write!(out, "; {name}=\"{}\"", value.replace('\\', "\\\\").replace('"', "\\\""));
+        } else {
+            // RFC 2231 section 4.
+            let _ = write!(out, "; {name}*=utf-8''");
+            for b in value.bytes() {
+                let _ = if is_token(b) { write!(out, "{}", char::from(b)) } else { write!(out, "%{b:02X}") };
+            }
+        }
+    }
+    out
+}
+
+/// The media type of a Content-Type field's value, in lower case; `text/plain` where nothing usable is said.
+#[must_use]
+pub fn media_type_of(content_type: &str) -> String {
+    with_parameters(content_type.as_bytes()).map_or_else(|| "text/plain".to_owned(), |value| media_type(&value))
+}
+
+/// The parameter charset of a Content-Type field's value.
+#[must_use]
+pub fn charset_of(content_type: &str) -> Option<String> {
+    with_parameters(content_type.as_bytes())?.attribute("charset").map(str::to_owned)
+}
+
 /// The first word, comments and what else follows left out.
-fn transfer_encoding(field: &Field) -> TransferEncoding {
+pub(super) fn transfer_encoding(field: &Field) -> TransferEncoding {
     let value = field.value();
     let word = value.split([' ', '\t', ';', '(']).next().unwrap_or_default();
     if word.is_empty() { TransferEncoding::SevenBit } else { TransferEncoding::from_name(word.trim_matches('"')) }

@@ -22,10 +22,11 @@ mod splice;
 #[cfg(test)]
 mod tests;
 
-pub use charset::{CharsetError, MAX_TEXT, Text, to_text};
+pub use charset::{Charset, CharsetError, MAX_TEXT, Text, ToUtf8, to_text};
 pub use decode::Decoder;
 pub use edit::{Edit, EditError, Edited, Replacement, edit};
 pub use encode::{Coding, Encoder, NotEncodable, choose};
+pub use fields::{charset_of, media_type_of, with_charset};
 pub use part::{Kind, Part, Structure, TransferEncoding};
 pub use scan::scan;
 pub use splice::{Splice, SpliceBuilder};

@@ -165,6 +165,12 @@ impl Part {
             .filter(|boundary| !boundary.is_empty() && !boundary.contains(char::is_control))
     }
 
+    /// Can its header and its content be changed? Not past a limit: it can only be removed then.
+    #[must_use]
+    pub fn can_be_changed(&self) -> bool {
+        self.header_is_known
+    }
+
     /// Its header fields one by one; none for the root, whose fields are the message's.
     #[must_use]
     pub fn header_block(&self) -> HeaderBlock {

@@ -1,7 +1,7 @@
 //! The plugin host with what the server has for plugins to use, and what it has loaded.
 
 use super::{PluginError, kv_stores, view};
-use crate::config::Config;
+use crate::config::{Config, Secret};
 use crate::http::PluginView;
 use crate::relay::now;
 use crate::relay::section::{OnError, PluginSection};
@@ -168,11 +168,12 @@ pub fn spec(section: &PluginSection, cache_dir: Option<PathBuf>) -> Result<Plugi
     for (name, value) in &section.grants.others {
         grants.insert(name.clone(), serde_json::to_value(value).map_err(|error| error.to_string())?);
     }
-    let mut secrets = Secrets::default();
-    for (name, secret) in &section.grants.secrets {
-        let text = secret.read().map_err(|error| format!("grants.secrets.{name}: {error}"))?;
-        secrets.0.insert(name.clone(), text);
-    }
+    let read = |(name, secret): (&String, &Secret)| match secret.read() {
+        Ok(text) => Ok((name.clone(), text)),
+        Err(error) => Err(format!("grants.secrets.{name}: {error}")),
+    };
+    let secrets = section.grants.secrets.as_ref().map(|secrets| secrets.iter().map(read).collect::<Result<_, _>>());
+    let secrets = secrets.transpose()?.map(Secrets);
     let when = &section.when;
     Ok(PluginSpec {
         config: json(&section.config)?,

@@ -115,9 +115,9 @@ impl Default for BreakerSection {
 #[derive(Clone, Debug, Default, Deserialize, Serialize, PartialEq)]
 #[serde(default)]
 pub struct GrantsSection {
-    /// Passwords and keys by name.
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    pub secrets: BTreeMap<String, Secret>,
+    /// Passwords and keys by name; an empty table lets a plugin in that can do without.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub secrets: Option<BTreeMap<String, Secret>>,
     /// The others, which the plugin host knows.
     #[serde(flatten)]
     pub others: toml::Table,

@@ -6,14 +6,18 @@
 
 use super::Handle;
 use super::dropped::Dropped;
+use super::facts::{self, Entry, Numbers};
 use super::index::Selected;
 use super::shared::Shared;
 use super::states::Fate;
 use super::store::{self, StoreError, Tables};
 use super::walk::{self, SLICE};
-use super::writer::Op;
-use crate::spool::{Action, Filter, SpoolError};
+use super::writer::{self, Op};
+use crate::spool::{Action, AppendedFor, Filter, SpoolError};
 use tokio::sync::oneshot;
+
+/// Recipients in a slice of which each has something appended: rows of some KiB, for each plugin that wants to know.
+const APPENDING_SLICE: usize = 512;
 
 /// One slice.
 #[derive(Debug)]
@@ -21,9 +25,18 @@ pub(super) struct AdminOp {
     pub filter: Filter,
     pub action: Action,
     pub recipients: Vec<Selected>,
-    /// Beside each recipient that is to be deleted, what the log is to be told.
-    pub dropped: Vec<Dropped>,
+    /// Beside each recipient, what is to be noted of it; empty if there is nothing to note of any.
+    pub notes: Vec<Note>,
     pub ack: oneshot::Sender<Result<u64, SpoolError>>,
+}
+
+/// What is to be noted of a recipient in the transaction that changes its state.
+#[derive(Debug)]
+pub(super) struct Note {
+    /// What the log is to be told, if it is deleted.
+    pub dropped: Option<Dropped>,
+    /// What is to be appended.
+    pub appended: Vec<Entry>,
 }
 
 /// What a slice left to be done.
@@ -35,20 +48,29 @@ pub(super) struct Done {
     pub loose: Vec<u64>,
     /// Deletions that are final: the log is to be told, then the notes are to be removed.
     pub dropped: Vec<Dropped>,
+    /// The ceiling of ids in force.
+    pub ceiling: u64,
 }
 
 /// Does `action` to all that fit.
-pub(super) async fn apply(handle: &Handle, filter: &Filter, action: Action) -> Result<u64, SpoolError> {
+pub(super) async fn apply(
+    handle: &Handle,
+    filter: &Filter,
+    action: Action,
+    appended: Option<AppendedFor>,
+) -> Result<u64, SpoolError> {
+    let most = if appended.is_some() { APPENDING_SLICE } else { SLICE };
     let (mut total, mut after) = (0, None);
     loop {
         let (recipients, next) = walk::slice(&handle.shared, filter, Some(action), after, SLICE).await?;
-        if !recipients.is_empty() {
-            let (recipients, dropped) = match action {
-                Action::Delete => walk::describe(&handle.shared, recipients).await?.into_iter().unzip(),
-                Action::Retry(_) | Action::Hold | Action::Release(_) => (recipients, Vec::new()),
+        for recipients in recipients.chunks(most) {
+            let (recipients, notes) = if action == Action::Delete || appended.is_some() {
+                walk::describe(&handle.shared, recipients.to_vec(), action, appended.clone()).await?.into_iter().unzip()
+            } else {
+                (recipients.to_vec(), Vec::new())
             };
             let (ack, answer) = oneshot::channel();
-            let op = AdminOp { filter: filter.clone(), action, recipients, dropped, ack };
+            let op = AdminOp { filter: filter.clone(), action, recipients, notes, ack };
             handle.send(Op::Admin(Box::new(op))).await?;
             total += handle.answer(answer).await?;
         }
@@ -69,10 +91,10 @@ fn fate(selected: &Selected, action: Action) -> Fate {
 }
 
 /// Does one slice.
-pub(super) fn run(shared: &Shared, op: &AdminOp) -> Result<Done, StoreError> {
+pub(super) fn run(shared: &Shared, op: &AdminOp, ceiling: u64) -> Result<Done, StoreError> {
     let action = op.action;
     let selected = shared.index().select(&op.filter, action, &op.recipients);
-    let mut done = Done { count: selected.len() as u64, ..Done::default() };
+    let mut done = Done { count: selected.len() as u64, ceiling, ..Done::default() };
     if selected.is_empty() {
         return Ok(done);
     }
@@ -85,16 +107,16 @@ pub(super) fn run(shared: &Shared, op: &AdminOp) -> Result<Done, StoreError> {
     }
     // The slice is in order, and what was selected of it too.
     let mut here = selected.iter().peekable();
-    for (one, dropped) in op.recipients.iter().zip(&op.dropped) {
+    let mut numbers = Numbers::new(shared);
+    for (one, note) in op.recipients.iter().zip(&op.notes) {
         if let Some(taken) = here.next_if(|taken| (taken.id, taken.seq) == (one.id, one.seq)) {
-            tables.put_fact(&dropped.key(), Some(&dropped.row()))?;
-            if !taken.in_attempt {
-                done.dropped.push(dropped.clone());
-            }
+            done.dropped.extend(write_note(&mut tables, note, taken.in_attempt, &mut numbers)?);
         }
     }
+    done.ceiling = writer::raise_ceiling(&mut tables, ceiling, numbers.newest)?;
     drop(tables);
     txn.commit()?;
+    numbers.tell();
     let mut index = shared.index();
     for one in &selected {
         if one.in_attempt {
@@ -107,6 +129,25 @@ pub(super) fn run(shared: &Shared, op: &AdminOp) -> Result<Done, StoreError> {
         shared.news.notify_one();
     }
     Ok(done)
+}
+
+/// Writes what is to be noted of a recipient; gives its deletion if that is final.
+fn write_note(
+    tables: &mut Tables<'_>,
+    note: &Note,
+    in_attempt: bool,
+    numbers: &mut Numbers<'_>,
+) -> Result<Option<Dropped>, StoreError> {
+    match &note.dropped {
+        Some(dropped) if in_attempt => {
+            tables.put_fact(&dropped.key(), Some(&dropped.not_final(&note.appended).row()))?;
+            return Ok(None);
+        }
+        Some(dropped) => tables.put_fact(&dropped.key(), Some(&dropped.row()))?,
+        None => {}
+    }
+    note.appended.iter().try_for_each(|entry| facts::append(tables, entry, numbers))?;
+    Ok(note.dropped.clone())
 }
 
 /// Writes the new states of one message's recipients, or removes it. True if its chunks are to be swept.

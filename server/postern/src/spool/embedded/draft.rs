@@ -2,6 +2,10 @@
 //!
 //! Chunks without a message are marked in the store (`loose`). A dropped draft leaves its chunks to the writer to be
 //! swept; after a crash they are swept because they are marked.
+//!
+//! Content that takes the place of other content has the same id. Streamed, it goes where content lies that is committed
+//! in one piece: header block and body from chunk 0 on, beside the first's, which are body chunks. They are swept once
+//! the message is there; a sweep leaves alone what is a message's.
 
 use super::Handle;
 use super::budget::{Share, WINDOW};
@@ -14,6 +18,7 @@ use super::writer::{ChunkOp, Op};
 use crate::spool::{Draft, SealedDraft, SpoolError};
 use bytes::{Bytes, BytesMut};
 use postern_core::mail::QueueId;
+use postern_core::message::mime::SpliceBuilder;
 use postern_core::message::{ContentSource, MemorySource};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -36,6 +41,16 @@ pub struct EmbeddedDraft {
     declared: usize,
     /// A write failed or was dropped: octets are missing.
     broken: bool,
+    /// What it takes the place of. Given up after `body` is: see [`EmbeddedSealed`].
+    second: Option<Second>,
+}
+
+/// What makes a draft the second one of its id.
+#[derive(Debug)]
+struct Second {
+    /// The header block, which is streamed ahead of the body.
+    header: Bytes,
+    first: Box<EmbeddedSealed>,
 }
 
 #[derive(Debug)]
@@ -63,15 +78,35 @@ struct Stream {
 pub struct EmbeddedSealed {
     pub(super) id: QueueId,
     pub(super) body: SealedBody,
-    pub(super) share: Share,
+    /// None once nothing is in memory any more.
+    pub(super) share: Option<Share>,
     /// On the disk, for what is not written yet.
     pub(super) room: Room,
+    /// What it takes the place of. Given up after `body` is, so that no chunk comes after the sweep.
+    pub(super) first: Option<Box<EmbeddedSealed>>,
 }
 
 #[derive(Debug)]
 pub(super) enum SealedBody {
     Memory(Bytes),
-    Streamed { chunks: Streamed, len: u64 },
+    /// From chunk [`BODY`] on.
+    Streamed {
+        chunks: Streamed,
+        len: u64,
+    },
+    /// From chunk 0 on: `header` octets of header block, then the body; `len` in all.
+    Packed {
+        chunks: Streamed,
+        header: usize,
+        len: u64,
+    },
+}
+
+impl SealedBody {
+    /// Are there chunks that are marked as nobody's?
+    pub(super) fn is_streamed(&self) -> bool {
+        !matches!(self, Self::Memory(_))
+    }
 }
 
 /// Chunks in the store that belong to no message yet. Dropped, they are left to be swept.
@@ -110,7 +145,21 @@ impl EmbeddedDraft {
             body: Body::Memory { first: Bytes::new(), joined: Vec::new() },
             declared,
             broken: false,
+            second: None,
         }
+    }
+
+    /// Makes it take the place of `first`, whose id it has.
+    pub(super) fn instead_of(mut self, first: EmbeddedSealed, header: Bytes) -> Self {
+        self.second = Some(Second { header, first: Box::new(first) });
+        self
+    }
+
+    /// Has all of it written to the disk from the first octet on.
+    pub(super) async fn streaming(mut self) -> Result<Self, SpoolError> {
+        self.share.grow(WINDOW + 1).await?;
+        self.start_stream();
+        Ok(self)
     }
 
     fn len(&self) -> usize {
@@ -121,7 +170,9 @@ impl EmbeddedDraft {
         }
     }
 
-    fn start_stream(&mut self) -> Bytes {
+    /// Gives what has to be streamed first.
+    fn start_stream(&mut self) -> [Bytes; 2] {
+        let header = self.second.as_ref().map(|second| second.header.clone());
         let stream = Stream {
             chunks: Streamed {
                 shared: Arc::clone(&self.handle.shared),
@@ -129,12 +180,12 @@ impl EmbeddedDraft {
                 ended: Arc::new(AtomicBool::new(false)),
             },
             partial: BytesMut::new(),
-            number: BODY,
+            number: if header.is_some() { 0 } else { BODY },
             len: 0,
             in_flight: Arc::new(Semaphore::new(IN_FLIGHT as usize)),
         };
         match std::mem::replace(&mut self.body, Body::Streamed(stream)) {
-            Body::Memory { first, joined } => join(first, joined),
+            Body::Memory { first, joined } => [header.unwrap_or_default(), join(first, joined)],
             Body::Streamed(_) => unreachable!("only content in memory starts to stream"),
         }
     }
@@ -157,7 +208,8 @@ impl Draft for EmbeddedDraft {
 
     async fn seal(self) -> Result<EmbeddedSealed, SpoolError> {
         self.usable()?;
-        let Self { handle, id, share, mut room, body, .. } = self;
+        let Self { handle, id, share, mut room, body, second, .. } = self;
+        let (header, first) = second.map(|second| (second.header.len(), second.first)).unzip();
         let body = match body {
             Body::Memory { first, joined } => SealedBody::Memory(join(first, joined)),
             Body::Streamed(mut stream) => {
@@ -169,10 +221,15 @@ impl Draft for EmbeddedDraft {
                 let all = stream.in_flight.acquire_many(IN_FLIGHT).await;
                 drop(all);
                 handle.shared.check()?;
-                SealedBody::Streamed { chunks: stream.chunks, len: stream.len }
+                let Stream { chunks, len, .. } = stream;
+                match header {
+                    Some(header) => SealedBody::Packed { chunks, header, len },
+                    None => SealedBody::Streamed { chunks, len },
+                }
             }
         };
-        Ok(EmbeddedSealed { id, body, share, room })
+        let share = (!body.is_streamed()).then_some(share);
+        Ok(EmbeddedSealed { id, body, share, room, first })
     }
 }
 
@@ -194,8 +251,9 @@ impl EmbeddedDraft {
             self.room.need(len as u64)?;
         }
         if matches!(self.body, Body::Memory { .. }) && !self.share.grow(len).await? {
-            let before = self.start_stream();
-            self.write_stream(before).await?;
+            for before in self.start_stream() {
+                self.write_stream(before).await?;
+            }
         }
         match &mut self.body {
             Body::Memory { first, joined } if first.is_empty() && joined.is_empty() => *first = chunk,
@@ -255,6 +313,11 @@ impl SealedDraft for EmbeddedSealed {
             SealedBody::Memory(body) => Arc::new(MemorySource(body.clone())),
             SealedBody::Streamed { chunks, len } => {
                 Arc::new(Stored { shared: Arc::clone(&chunks.shared), id: self.id, packed: 0, streamed: *len })
+            }
+            SealedBody::Packed { chunks, header, len } => {
+                let stored = Stored { shared: Arc::clone(&chunks.shared), id: self.id, packed: *len, streamed: 0 };
+                let content: Arc<dyn ContentSource> = Arc::new(stored);
+                Arc::new(SpliceBuilder::new().range(&content, *header as u64..*len).build())
             }
         }
     }

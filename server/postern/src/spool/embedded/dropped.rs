@@ -4,7 +4,10 @@
 //! fact of `node/dropped`, and removed once the line has had time to leave the process, which another thread sees to.
 //! What a crash leaves is told at the next open: a recipient is in the queue, or its end is in the log (after a crash
 //! perhaps twice).
+//!
+//! What is to be appended with a deletion during an attempt waits in the note until the deletion is final.
 
+use super::facts::{self, Entry, Numbers};
 use super::record::{self, Damaged};
 use super::store::{FACTS, StoreError, Tables};
 use crate::observe::delivery_log;
@@ -38,6 +41,9 @@ pub(super) struct Dropped {
     from: String,
     #[n(4)]
     to: String,
+    /// Rows to be appended once the deletion is final. None if it was so at once, or they have been.
+    #[n(5)]
+    appended: Option<Vec<Entry>>,
 }
 
 impl Dropped {
@@ -50,7 +56,27 @@ impl Dropped {
             session: message.map_or("?", |message| &message.origin.session).to_owned(),
             from: message.map_or("?", |message| message.envelope.reverse_path.as_str()).to_owned(),
             to: to.map_or("?", |recipient| recipient.address.as_str()).to_owned(),
+            appended: None,
         }
+    }
+
+    /// The note about a deletion during an attempt.
+    pub(super) fn not_final(&self, appended: &[Entry]) -> Self {
+        Self { appended: (!appended.is_empty()).then(|| appended.to_vec()), ..self.clone() }
+    }
+
+    /// The deletion that the note at `key` is about is final: what was to be appended is. None if there is no note.
+    pub(super) fn made_final(
+        tables: &mut Tables<'_>,
+        key: &[u8],
+        numbers: &mut Numbers<'_>,
+    ) -> Result<Option<Self>, StoreError> {
+        let Some(mut dropped) = tables.note(key)? else { return Ok(None) };
+        if let Some(entries) = dropped.appended.take() {
+            entries.iter().try_for_each(|entry| facts::append(tables, entry, numbers))?;
+            tables.put_fact(key, Some(&dropped.row()))?;
+        }
+        Ok(Some(dropped))
     }
 
     /// The note's key in [`FACTS`].
@@ -107,9 +133,18 @@ impl Told {
         old.count().max(too_many.min(REMOVED))
     }
 
-    /// Removes so many, the oldest, from the store.
-    pub(super) fn remove(&self, tables: &mut Tables<'_>, count: usize) -> Result<(), StoreError> {
-        self.notes.iter().take(count).try_for_each(|(_, (id, seq))| tables.put_fact(&key(*id, *seq), None))
+    /// Removes so many, the oldest, from the store; what one still had to append is.
+    pub(super) fn remove(
+        &self,
+        tables: &mut Tables<'_>,
+        count: usize,
+        numbers: &mut Numbers<'_>,
+    ) -> Result<(), StoreError> {
+        self.notes.iter().take(count).try_for_each(|(_, (id, seq))| {
+            let key = key(*id, *seq);
+            Dropped::made_final(tables, &key, numbers)?;
+            tables.put_fact(&key, None)
+        })
     }
 
     /// So many have been removed.

@@ -1,12 +1,13 @@
 //! A group of operations that becomes one transaction: what to write, then what to tell the index and the waiters.
 
 use super::dropped::{self, Dropped};
+use super::facts::{self, Numbers};
 use super::index::Index;
 use super::settle::{self, SettleOp};
 use super::shared::Shared;
 use super::states::Fate;
 use super::store::{Extent, StoreError, Tables};
-use super::writer::{ChunkOp, CommitOp, FactRow, FactsOp, Incoming, Op};
+use super::writer::{ChunkOp, CommitOp, FactsOp, Incoming, Op};
 use crate::spool::{Action, Settle, SpoolError};
 use postern_core::mail::QueueId;
 use std::collections::HashMap;
@@ -121,27 +122,30 @@ impl Group {
         }
     }
 
-    pub(super) fn write(&mut self, tables: &mut Tables<'_>) -> Result<(), StoreError> {
+    pub(super) fn write(&mut self, tables: &mut Tables<'_>, numbers: &mut Numbers<'_>) -> Result<(), StoreError> {
         for chunk in &self.chunks {
             if !chunk.ended.load(Ordering::Acquire) {
                 tables.put_loose(chunk.id, chunk.number, chunk.crc, &chunk.data)?;
             }
         }
         for commit in &self.commits {
-            write_incoming(tables, &commit.incoming)?;
+            write_incoming(tables, &commit.incoming, numbers)?;
         }
         for planned in self.settles.iter().filter(|planned| !planned.lost) {
             let id = planned.op.message.0;
+            // First what is appended about its message, then about those that tell of it.
+            facts::write(tables, &planned.op.facts, numbers)?;
             for emit in &planned.op.emit {
-                write_incoming(tables, emit)?;
+                write_incoming(tables, emit, numbers)?;
             }
-            write_facts(tables, &planned.op.facts)?;
             for change in planned.changes.iter().filter(|change| change.deleted) {
                 let note = dropped::key(id, change.seq);
                 match planned.op.outcomes[change.outcome].1 {
                     // The attempt ended it before the operator could.
                     Settle::Done => tables.put_fact(&note, None)?,
-                    Settle::Defer { .. } | Settle::Told | Settle::Release => self.dropped.extend(tables.note(&note)?),
+                    Settle::Defer { .. } | Settle::Told | Settle::Release => {
+                        self.dropped.extend(Dropped::made_final(tables, &note, numbers)?);
+                    }
                 }
             }
             let Some((_, extent)) = self.messages.get_mut(&id) else { continue };
@@ -164,7 +168,7 @@ impl Group {
             }
         }
         for facts in &self.facts {
-            write_facts(tables, &facts.facts)?;
+            facts::write(tables, &facts.facts, numbers)?;
         }
         Ok(())
     }
@@ -218,8 +222,8 @@ fn arrive(index: &mut Index, incoming: &mut Incoming) {
     if let Some(hot) = incoming.hot.take() {
         index.add_hot(hot);
     }
-    if let Some(streamed) = &incoming.streamed {
-        streamed.adopted();
+    if let Some(chunks) = &incoming.chunks {
+        chunks.adopted();
     }
 }
 
@@ -230,19 +234,12 @@ fn reason(settle: &Settle) -> Option<&str> {
     }
 }
 
-fn write_incoming(tables: &mut Tables<'_>, incoming: &Incoming) -> Result<(), StoreError> {
+fn write_incoming(tables: &mut Tables<'_>, incoming: &Incoming, numbers: &mut Numbers<'_>) -> Result<(), StoreError> {
     tables.put(&incoming.new)?;
     if !incoming.starts.is_empty() {
         let states: Vec<_> =
             incoming.starts.iter().map(|(place, fate, reason)| (*place, *fate, reason.as_deref())).collect();
         tables.set_states(incoming.new.id, &states)?;
     }
-    write_facts(tables, &incoming.facts)
-}
-
-fn write_facts(tables: &mut Tables<'_>, facts: &[FactRow]) -> Result<(), StoreError> {
-    for fact in facts {
-        tables.put_fact(&fact.key, fact.value.as_deref())?;
-    }
-    Ok(())
+    facts::write(tables, &incoming.facts, numbers)
 }

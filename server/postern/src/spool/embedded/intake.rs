@@ -24,22 +24,29 @@ pub(super) fn prepare(draft: EmbeddedSealed, mut message: NewMessage) -> Result<
         return Err(SpoolError::Invalid(format!("{recipients} recipients in {} queues", message.queues.len())));
     }
     let recipients = u32::try_from(recipients).map_err(|_| SpoolError::Invalid("too many recipients".to_owned()))?;
-    let EmbeddedSealed { id, body, share, room } = draft;
-    let (body, streamed, streamed_len) = match body {
-        SealedBody::Memory(body) => (body, None, 0),
-        SealedBody::Streamed { chunks, len } => (Bytes::new(), Some(chunks), len),
+    let EmbeddedSealed { id, body: body_of, share, room, first } = draft;
+    // As long as there are chunks of other content under the id, it stays marked.
+    let unmark = body_of.is_streamed() && !first.as_ref().is_some_and(|first| first.body.is_streamed());
+    message.header = compact(message.header);
+    let header_len = message.header.len() as u64;
+    // What is written with the commit, what is there already, and whether that is the body alone.
+    let (header, body) = (message.header.clone(), Bytes::new());
+    let (header, body, chunks, len, ahead) = match body_of {
+        SealedBody::Memory(body) => (header, body.clone(), None, header_len + body.len() as u64, false),
+        SealedBody::Streamed { chunks, len } => (header, body, Some(chunks), header_len + len, true),
+        SealedBody::Packed { header, .. } if header as u64 != header_len => {
+            return Err(SpoolError::Invalid(format!("another header block than the content has, of {header} octets")));
+        }
+        SealedBody::Packed { chunks, len, .. } => (Bytes::new(), body, Some(chunks), len, false),
     };
     let starts = starts(&message, recipients)?;
     let facts = facts::encode(std::mem::take(&mut message.facts))?;
-    message.header = compact(message.header);
     let (queues, queue_of) = record::distinct(&message.queues);
-    let len = (message.header.len() + body.len()) as u64 + streamed_len;
-    let row = record::encode_message(id, &message, &queues, &queue_of, len, streamed.is_some());
-    let header_len = message.header.len() as u64;
-    let new = NewRow::new(id.0, row, message.header.clone(), body.clone(), streamed.is_some());
-    let chunks = direct_chunks(len, streamed.is_some());
-    let arrival = Arrival { id: id.0, due: message.deliver_at.0, chunks, recipients, queues, queue_of };
-    let content = streamed.is_none().then(|| (message.header.clone(), body));
+    let row = record::encode_message(id, &message, &queues, &queue_of, len, ahead);
+    let new = NewRow::new(id.0, row, header, body.clone(), unmark);
+    let direct = direct_chunks(len, ahead);
+    let arrival = Arrival { id: id.0, due: message.deliver_at.0, chunks: direct, recipients, queues, queue_of };
+    let content = chunks.is_none().then(|| (message.header.clone(), body));
     let hot = (message.deliver_at.since(message.accepted) < SOON).then(|| HotMessage {
         message: Arc::new(StoredMessage {
             id,
@@ -53,7 +60,7 @@ pub(super) fn prepare(draft: EmbeddedSealed, mut message: NewMessage) -> Result<
         }),
         content,
     });
-    Ok(Incoming { new, arrival, starts, hot, facts, streamed, _share: share, room })
+    Ok(Incoming { new, arrival, starts, hot, facts, chunks, _first: first, _share: share, room })
 }
 
 /// The states of those that do not begin like the others.

@@ -56,9 +56,10 @@ pub use inspect::{Counts, Damage, check};
 pub use open::OpenError;
 
 use crate::spool::{
-    Action, Aged, Filter, Health, LeaseToken, Leased, Listed, NewMessage, Reach, Ready, Settle, Settlement, Spool,
-    SpoolError, Stats,
+    Action, Aged, AppendedFor, Filter, Health, LeaseToken, Leased, Listed, NewMessage, Reach, Ready, Settle,
+    Settlement, Spool, SpoolError, Stats,
 };
+use bytes::Bytes;
 use open::Opened;
 use postern_core::mail::{QueueId, RecipientId};
 use postern_core::message::ContentSource;
@@ -242,6 +243,28 @@ impl Spool for Embedded {
         Ok(EmbeddedDraft::new(self.handle.clone(), id, share, shared.space.own(), None))
     }
 
+    async fn begin_scratch(&self) -> Result<EmbeddedDraft, SpoolError> {
+        let shared = self.shared();
+        shared.check()?;
+        let room = shared.space.reserve(0).inspect_err(|_| shared.look_for_room())?;
+        let share = shared.scratch_budget.begin(None).await?;
+        let id = lock(&shared.ids).next((shared.options.clock)());
+        EmbeddedDraft::new(self.handle.clone(), id, share, room, None).streaming().await
+    }
+
+    async fn begin_second(
+        &self,
+        first: EmbeddedSealed,
+        header: Bytes,
+        len: Option<u64>,
+    ) -> Result<EmbeddedDraft, SpoolError> {
+        let shared = self.shared();
+        shared.check()?;
+        let room = shared.space.reserve(len.unwrap_or(0)).inspect_err(|_| shared.look_for_room())?;
+        let share = shared.scratch_budget.begin(len).await?;
+        Ok(EmbeddedDraft::new(self.handle.clone(), first.id, share, room, len).instead_of(first, header))
+    }
+
     async fn commit(&self, draft: EmbeddedSealed, message: NewMessage) -> Result<QueueId, SpoolError> {
         let incoming = intake::prepare(draft, message)?;
         let (ack, answer) = oneshot::channel();
@@ -312,9 +335,14 @@ impl Spool for Embedded {
         walk::survey(self.shared(), filter, action).await
     }
 
-    async fn admin(&self, filter: &Filter, action: Action) -> Result<u64, SpoolError> {
+    async fn admin_with(
+        &self,
+        filter: &Filter,
+        action: Action,
+        appended: Option<AppendedFor>,
+    ) -> Result<u64, SpoolError> {
         self.shared().check()?;
-        admin::apply(&self.handle, filter, action).await
+        admin::apply(&self.handle, filter, action, appended).await
     }
 
     async fn list(&self, filter: &Filter, after: Option<RecipientId>, limit: usize) -> Result<Vec<Listed>, SpoolError> {
@@ -327,11 +355,8 @@ impl Spool for Embedded {
 
     fn stats(&self) -> Stats {
         let (messages, recipients, in_attempt) = self.shared().index().counts();
-        Stats {
-            messages,
-            recipients,
-            in_attempt,
-            draft_memory: self.shared().budget.used() + self.shared().own_budget.used(),
-        }
+        let Shared { budget, own_budget, scratch_budget, .. } = &**self.shared();
+        let budgets = [budget, own_budget, scratch_budget];
+        Stats { messages, recipients, in_attempt, draft_memory: budgets.into_iter().map(budget::Budget::used).sum() }
     }
 }

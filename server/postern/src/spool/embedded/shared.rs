@@ -17,6 +17,9 @@ use tokio::sync::{Notify, watch};
 
 /// Memory for the server's own messages on their way in: 48 DSNs of usual size, two large ones.
 const OWN_MEMORY: usize = 2 * 1024 * 1024;
+/// Memory for what plugins write and for second drafts: 16 that stream at once. Apart from that of clients' content, as
+/// whoever waits for it may hold some of that.
+const SCRATCH_MEMORY: usize = 16 * 1024 * 1024;
 
 #[derive(Debug)]
 pub(super) struct Shared {
@@ -26,12 +29,16 @@ pub(super) struct Shared {
     pub budget: Budget,
     /// For the server's own messages.
     pub own_budget: Budget,
+    /// For what is written while a message comes in, and is not what a client sent.
+    pub scratch_budget: Budget,
     pub space: Arc<Space>,
     pub options: Options,
     /// The store's file, if it is in one.
     pub file: Option<PathBuf>,
     /// For the one who waits for [`crate::spool::Spool::changed`].
     pub news: Notify,
+    /// The last key that was given to a fact that was appended and is durable.
+    pub appended: watch::Sender<u64>,
     /// Why the store takes nothing any more.
     broken: watch::Sender<Option<Arc<str>>>,
     pub chores: Mutex<Chores>,
@@ -65,10 +72,12 @@ impl Shared {
             ids: Mutex::new(IdGenerator::new(options.node, Some(QueueId(last)))),
             budget: Budget::new(options.draft_memory, options.patience),
             own_budget: Budget::new(OWN_MEMORY, options.patience),
+            scratch_budget: Budget::new(SCRATCH_MEMORY, options.patience),
             space: Arc::new(Space::new(dir, options.min_free, options.free)),
             options,
             file,
             news: Notify::new(),
+            appended: watch::Sender::new(0),
             broken: watch::Sender::new(None),
             chores: Mutex::default(),
             waker: OnceLock::new(),

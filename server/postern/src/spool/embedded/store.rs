@@ -5,7 +5,7 @@
 //! | `message` | id | the immutable row |
 //! | `state` | id, page | states of 256 recipients; no row: all as accepted |
 //! | `content` | id, chunk | CRC-32 and up to 60 KiB of content |
-//! | `loose` | id | chunks of this id belong to no message: still streaming, or to be swept |
+//! | `loose` | id | there are chunks of this id that belong to no message: still streaming, or to be swept |
 //! | `facts` | namespace, key | CRC-32, expiry, value |
 //! | `meta` | name | format version, ceiling of ids |
 //!
@@ -16,6 +16,7 @@ use super::dropped::Dropped;
 use super::record::{self, Damaged};
 use super::states::{Fate, PAGE, Page};
 use bytes::Bytes;
+use postern_core::mail::QueueId;
 use redb::{Durability, ReadableTable, Table, TableDefinition, WriteTransaction};
 
 /// Payload of a chunk row: with CRC, key and page header it fits redb's 64 KiB page.
@@ -70,18 +71,18 @@ from_redb!(redb::StorageError, redb::TableError, redb::CommitError, redb::Transa
 pub(super) struct NewRow {
     pub id: u64,
     pub row: Vec<u8>,
-    /// The parts of the content that go with the commit: all of it, or the header block.
+    /// The parts of the content that go with the commit: all of it, the header block, or nothing.
     pub header: Bytes,
     pub body: Bytes,
     /// The CRC of each chunk of these parts.
     pub crcs: Vec<u32>,
-    /// The body was streamed ahead.
-    pub streamed: bool,
+    /// The id's chunks are marked as nobody's, and all of them are the message's now.
+    pub unmark: bool,
 }
 
 impl NewRow {
-    pub(super) fn new(id: u64, row: Vec<u8>, header: Bytes, body: Bytes, streamed: bool) -> Self {
-        let mut new = Self { id, row, header, body, crcs: Vec::new(), streamed };
+    pub(super) fn new(id: u64, row: Vec<u8>, header: Bytes, body: Bytes, unmark: bool) -> Self {
+        let mut new = Self { id, row, header, body, crcs: Vec::new(), unmark };
         let chunks = u32::try_from(new.len().div_ceil(CHUNK)).unwrap_or(u32::MAX);
         new.crcs = (0..chunks).map(|number| record::chunk_crc(id, number, new.chunk(number))).collect();
         new
@@ -155,7 +156,7 @@ impl<'t> Tables<'t> {
             let [header, body] = new.chunk(number);
             put_chunk(content, new.id, number, *crc, [header, body])?;
         }
-        if new.streamed {
+        if new.unmark {
             table!(self, loose, LOOSE).remove(new.id)?;
         }
         Ok(())
@@ -163,7 +164,7 @@ impl<'t> Tables<'t> {
 
     /// Writes a chunk of content that has no message yet.
     pub(super) fn put_loose(&mut self, id: u64, number: u32, crc: u32, data: &[u8]) -> Result<(), StoreError> {
-        if number == BODY {
+        if number == BODY || number == 0 {
             table!(self, loose, LOOSE).insert(id, ())?;
         }
         put_chunk(table!(self, content, CONTENT), id, number, crc, [data, &[]])
@@ -208,9 +209,10 @@ impl<'t> Tables<'t> {
 
     /// Deletes up to `max` chunks that belong to no message, and says how many; `max` if there may be more.
     pub(super) fn sweep(&mut self, id: u64, max: usize) -> Result<usize, StoreError> {
+        let Some(from) = self.first_of_nobody(id)? else { return Ok(0) };
         let content = table!(self, content, CONTENT);
         let mut removed = 0;
-        for row in content.extract_from_if((id, 0)..=(id, u32::MAX), |_, _| true)?.take(max) {
+        for row in content.extract_from_if((id, from)..=(id, u32::MAX), |_, _| true)?.take(max) {
             row?;
             removed += 1;
         }
@@ -218,6 +220,17 @@ impl<'t> Tables<'t> {
             table!(self, loose, LOOSE).remove(id)?;
         }
         Ok(removed)
+    }
+
+    /// From which of an id's marked chunks on they belong to no message. None: nobody can say.
+    fn first_of_nobody(&mut self, id: u64) -> Result<Option<u32>, StoreError> {
+        let row = table!(self, message, MESSAGE).get(id)?;
+        Ok(match row.map(|row| record::decode_extent(QueueId(id), row.value())) {
+            None => Some(0),
+            // The message's content took the place of what was streamed ahead of it.
+            Some(Ok((_, _, false))) => Some(BODY),
+            Some(Ok((_, _, true)) | Err(_)) => None,
+        })
     }
 
     /// Writes or removes a fact.

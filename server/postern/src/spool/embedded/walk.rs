@@ -2,11 +2,13 @@
 //! being held for long; terms about the message's row are asked of the rows, one row at a time, on a blocking thread:
 //! neither the writer nor memory pays for a filter that fits a million.
 
+use super::admin::Note;
 use super::dropped::Dropped;
+use super::facts;
 use super::index::Selected;
 use super::reader::{self, blocking};
 use super::shared::Shared;
-use crate::spool::{Action, Filter, Reach, SpoolError, StoredMessage};
+use crate::spool::{Action, AppendedFor, Filter, Reach, SpoolError, StoredMessage};
 use postern_core::mail::{QueueId, RecipientId, Seq};
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
@@ -71,12 +73,20 @@ async fn each<T: Send + 'static>(
     .await
 }
 
-/// What the log is to be told of recipients when they are deleted.
+/// What is to be noted of recipients when an action takes effect on them.
 pub(super) async fn describe(
     shared: &Arc<Shared>,
     recipients: Vec<Selected>,
-) -> Result<Vec<(Selected, Dropped)>, SpoolError> {
-    each(shared, recipients, |one, message| Some((one, Dropped::new(one.id, one.seq, message)))).await
+    action: Action,
+    appended: Option<AppendedFor>,
+) -> Result<Vec<(Selected, Note)>, SpoolError> {
+    let described = each(shared, recipients, move |one, message| {
+        let dropped = (action == Action::Delete).then(|| Dropped::new(one.id, one.seq, message));
+        let facts = message.zip(appended.as_ref()).map(|(message, appended)| appended(message, Seq(one.seq)));
+        let note = |appended| (one, Note { dropped, appended });
+        Some(facts::entries(facts.unwrap_or_default()).map(note))
+    });
+    described.await?.into_iter().collect()
 }
 
 pub(super) async fn survey(shared: &Arc<Shared>, filter: &Filter, action: Action) -> Result<Reach, SpoolError> {

@@ -9,8 +9,9 @@
 use super::admin::{self, AdminOp};
 use super::budget::Share;
 use super::count;
-use super::draft::Streamed;
+use super::draft::{EmbeddedSealed, Streamed};
 use super::dropped::{Dropped, Told};
+use super::facts::{Entry, Numbers};
 use super::group::Group;
 use super::hot::HotMessage;
 use super::index::Arrival;
@@ -81,8 +82,10 @@ pub(super) struct Incoming {
     pub hot: Option<HotMessage>,
     pub facts: Vec<FactRow>,
     /// Chunks that become the message's.
-    pub streamed: Option<Streamed>,
-    pub _share: Share,
+    pub chunks: Option<Streamed>,
+    /// The content whose place this takes: dropped, and so swept, after the commit.
+    pub _first: Option<Box<EmbeddedSealed>>,
+    pub _share: Option<Share>,
     /// What it takes of the disk besides chunks that are there already.
     pub room: Room,
 }
@@ -99,11 +102,22 @@ pub(super) struct FactsOp {
     pub ack: oneshot::Sender<Result<(), SpoolError>>,
 }
 
-/// A fact as it is stored; no value removes it.
+/// What is done to a fact.
 #[derive(Debug)]
-pub(super) struct FactRow {
-    pub key: Vec<u8>,
-    pub value: Option<Vec<u8>>,
+pub(super) enum FactRow {
+    Put { key: Vec<u8>, row: Vec<u8> },
+    Remove { key: Vec<u8> },
+    Append(Entry),
+}
+
+impl FactRow {
+    fn len(&self) -> usize {
+        match self {
+            Self::Put { key, row } => key.len() + row.len(),
+            Self::Remove { key } => key.len(),
+            Self::Append(entry) => entry.base.len() + entry.value.len(),
+        }
+    }
 }
 
 impl std::fmt::Debug for Incoming {
@@ -119,7 +133,7 @@ impl Incoming {
 }
 
 fn facts_weight(facts: &[FactRow]) -> usize {
-    facts.iter().map(|fact| 64 + fact.key.len() + fact.value.as_ref().map_or(0, Vec::len)).sum()
+    facts.iter().map(|fact| 64 + fact.len()).sum()
 }
 
 impl Op {
@@ -272,16 +286,19 @@ impl Writer {
         let durable = !group.only_chunks() || sweep || notes > 0 || self.undurable + streamed >= DURABLE_EVERY;
         let txn = store::begin(&self.shared.db, durable, self.shared.options.quick_repair)?;
         let mut tables = Tables::new(&txn);
-        group.write(&mut tables)?;
-        self.told.remove(&mut tables, notes)?;
+        let shared = Arc::clone(&self.shared);
+        let mut numbers = Numbers::new(&shared);
+        group.write(&mut tables, &mut numbers)?;
+        self.told.remove(&mut tables, notes, &mut numbers)?;
         let swept = self.sweep(&mut tables)?;
-        let ceiling = self.raise_ceiling(&mut tables, group.newest())?;
+        let ceiling = raise_ceiling(&mut tables, self.ceiling, group.newest().max(numbers.newest))?;
         if durable {
             self.purge(&mut tables)?;
         }
         drop(tables);
         txn.commit()?;
 
+        numbers.tell();
         self.undurable = if durable { 0 } else { self.undurable + streamed };
         self.ceiling = ceiling;
         self.told.removed(notes);
@@ -321,15 +338,6 @@ impl Writer {
         group
     }
 
-    fn raise_ceiling(&self, tables: &mut Tables<'_>, newest: u64) -> Result<u64, StoreError> {
-        if newest <= self.ceiling {
-            return Ok(self.ceiling);
-        }
-        let ceiling = newest.saturating_add(ID_AHEAD);
-        tables.set_ceiling(ceiling)?;
-        Ok(ceiling)
-    }
-
     /// Now and then, a step through the facts to remove those that have expired.
     fn purge(&mut self, tables: &mut Tables<'_>) -> Result<(), StoreError> {
         let now = (self.shared.options.clock)().0;
@@ -363,7 +371,8 @@ impl Writer {
     fn administer(&mut self, op: AdminOp) {
         let done = self.guard(|writer| {
             writer.undurable = 0;
-            let done = admin::run(&writer.shared, &op)?;
+            let done = admin::run(&writer.shared, &op, writer.ceiling)?;
+            writer.ceiling = done.ceiling;
             writer.sweeps.extend(done.loose);
             writer.tell(&done.dropped);
             Ok(done.count)
@@ -383,4 +392,14 @@ impl Writer {
     fn notes_due(&self) -> usize {
         self.told.due((self.shared.options.clock)())
     }
+}
+
+/// Reserves ids ahead of `newest` if it is above the `ceiling`; gives the one in force.
+pub(super) fn raise_ceiling(tables: &mut Tables<'_>, ceiling: u64, newest: u64) -> Result<u64, StoreError> {
+    if newest <= ceiling {
+        return Ok(ceiling);
+    }
+    let ceiling = newest.saturating_add(ID_AHEAD);
+    tables.set_ceiling(ceiling)?;
+    Ok(ceiling)
 }

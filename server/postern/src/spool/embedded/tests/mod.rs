@@ -1,5 +1,5 @@
 //! Crashes and I/O errors at every point of a scenario that has everything in it: commits (small, streamed, of many
-//! recipients), DSNs, deferrals, holds, deletions, facts, drafts that come to nothing.
+//! recipients), DSNs, deferrals, holds, deletions, facts, drafts that come to nothing, drafts in the place of others.
 //!
 //! The rule: a step that was answered is whole on disk, and the one that wasn't is there whole or not at all. So what
 //! is read after each crash must be what a run without faults shows before or after the step that was cut off.
@@ -11,7 +11,7 @@ use super::open::{initialize, load};
 use super::shared::Shared;
 use super::store::{self, BODY, CONTENT, LOOSE, MESSAGE, STATE, Tables};
 use super::writer::{Op, Writer};
-use super::{Embedded, Options};
+use super::{Embedded, Options, inspect, record};
 use crate::spool::{
     Action, Draft, Fact, Facts, Filter, Health, NewMessage, Origin, Settle, Settlement, Spool, SpoolError, State,
 };
@@ -27,7 +27,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 const T0: Timestamp = Timestamp(1_795_428_000_000);
-const STEPS: usize = 12;
+const STEPS: usize = 15;
 
 fn options(quick_repair: bool) -> Options {
     Options { pregrow: 0, quick_repair, cache: 1 << 20, ..Options::new(|| T0) }
@@ -82,6 +82,14 @@ async fn commit(spool: &Embedded, len: usize, destinations: &[&str]) -> Result<(
     spool.commit(draft(spool, len).await?, message(destinations)).await.map(drop)
 }
 
+/// Commits content that takes the place of other content.
+async fn second(spool: &Embedded, first: usize, len: usize, destination: &str) -> Result<(), SpoolError> {
+    let first = draft(spool, first).await?;
+    let mut second = spool.begin_second(first, message(&["a"]).header, None).await?;
+    second.write(body(len)).await?;
+    spool.commit(second.seal().await?, message(&[destination])).await.map(drop)
+}
+
 /// Settles what is due in a queue: each recipient by its sequence number.
 async fn settle(
     spool: &Embedded,
@@ -127,7 +135,10 @@ async fn step(spool: &Embedded, number: usize) -> Result<(), SpoolError> {
         8 => admin(spool, "c", Action::Delete).await,
         9 => admin(spool, "b", Action::Delete).await,
         10 => settle(spool, "dsn", &[], |_| Settle::Done).await,
-        _ => spool.write(vec![fact("last", "1"), Fact { value: None, ..fact("settled", "") }]).await,
+        11 => spool.write(vec![fact("last", "1"), Fact { value: None, ..fact("settled", "") }]).await,
+        12 => second(spool, 400_000, 300_000, "s").await,
+        13 => second(spool, 2000, 280_000, "t").await,
+        _ => settle(spool, "s", &[], |_| Settle::Done).await,
     }
 }
 
@@ -182,7 +193,7 @@ async fn expected(quick: bool) -> Vec<Vec<String>> {
         all.push(snapshot(&spool).await);
     }
     // Recipients, contents, facts.
-    assert_eq!(all[STEPS].len(), (400 + 2) + 3 + 2, "{:?}", all[STEPS]);
+    assert_eq!(all[STEPS].len(), (400 + 2 + 1) + (3 + 1) + (2 + 1), "{:?}", all[STEPS]);
     all
 }
 
@@ -222,9 +233,18 @@ async fn check(image: Vec<u8>, quick: bool, expected: &[Vec<String>], answered: 
     let txn = db.begin_read().unwrap();
     let messages: BTreeSet<u64> =
         txn.open_table(MESSAGE).unwrap().iter().unwrap().map(|r| r.unwrap().0.value()).collect();
+    let mut chunks = BTreeSet::new();
     for row in txn.open_table(CONTENT).unwrap().iter().unwrap() {
-        assert!(messages.contains(&row.unwrap().0.value().0), "{what}: content of nobody");
+        chunks.insert(row.unwrap().0.value());
     }
+    for row in txn.open_table(MESSAGE).unwrap().iter().unwrap() {
+        let (id, row) = row.unwrap();
+        let (header_len, len, streamed) = record::decode_extent(QueueId(id.value()), row.value()).ok().unwrap();
+        for (number, _) in inspect::chunks(header_len, len, streamed) {
+            assert!(chunks.remove(&(id.value(), number)), "{what}: chunk {number} of a message is missing");
+        }
+    }
+    assert!(chunks.is_empty(), "{what}: content of nobody: {chunks:?}");
     for row in txn.open_table(STATE).unwrap().iter().unwrap() {
         assert!(messages.contains(&row.unwrap().0.value().0), "{what}: states of nobody");
     }
@@ -295,6 +315,31 @@ async fn content_in_several_chunks_goes_with_its_settlement() {
     assert_eq!(content_rows(spool.shared()), (0, 0));
 }
 
+#[tokio::test]
+async fn a_second_content_goes_with_its_settlement_and_the_first_before() {
+    let spool = open(&Disk::new(empty(true), Fault::None), true);
+    for (first, len) in [(400_000, 50_000), (50_000, 400_000), (400_000, 400_000), (400_000, 5_000_000)] {
+        second(&spool, first, len, "a").await.unwrap();
+    }
+    // Another commit, after which what was left to be swept is gone.
+    let swept = async {
+        for _ in 0..100 {
+            commit(&spool, 10, &["b"]).await.unwrap();
+            settle(&spool, "b", &[], |_| Settle::Done).await.unwrap();
+        }
+    };
+    swept.await;
+    assert_eq!(content_rows(spool.shared()), (1 + 7 + 7 + 82, 0));
+    for _ in 0..4 {
+        settle(&spool, "a", &[], |_| Settle::Done).await.unwrap();
+    }
+    for _ in 0..10 {
+        commit(&spool, 10, &["b"]).await.unwrap();
+        settle(&spool, "b", &[], |_| Settle::Done).await.unwrap();
+    }
+    assert_eq!(content_rows(spool.shared()), (0, 0));
+}
+
 /// A store with chunks of so many messages that have ended.
 fn with_loose(messages: u64) -> Disk {
     let disk = Disk::new(empty(true), Fault::None);
@@ -349,7 +394,7 @@ async fn a_panic_of_the_writer_anywhere_poisons() {
     let spool = open(&Disk::new(empty(true), Fault::None), true);
     let (ack, answer) = tokio::sync::oneshot::channel();
     let (filter, action) = (Filter::default(), Action::Hold);
-    let op = Op::Admin(Box::new(AdminOp { filter, action, recipients: Vec::new(), dropped: Vec::new(), ack }));
+    let op = Op::Admin(Box::new(AdminOp { filter, action, recipients: Vec::new(), notes: Vec::new(), ack }));
     let handle = &spool.handle;
     let mut admin = Box::pin(async { handle.send(op).await.and(handle.answer(answer).await) });
     let trap = std::task::Waker::from(Arc::new(Trap));
