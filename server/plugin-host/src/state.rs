@@ -237,7 +237,9 @@ impl GuestState {
             return;
         }
         let mut what = what.to_string();
-        if let Some((end, _)) = what.char_indices().nth(MAX_WHAT) {
+        if what.len() > MAX_WHAT
+            && let Some((end, _)) = what.char_indices().nth(MAX_WHAT)
+        {
             what.truncate(end);
         }
         if what.contains(char::is_control) {
