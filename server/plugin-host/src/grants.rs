@@ -48,6 +48,9 @@ pub enum Need {
 
 /// What the server asks for the import of this name.
 pub(crate) fn need(import: &str) -> Need {
+    if HAS_WASI && import.starts_with("wasi:") {
+        return Need::Grant { name: WASI, example: "true" };
+    }
     let Some(interface) = ours(import) else { return Need::Unknown(hint(import)) };
     match GRANTS.iter().find(|(_, opens, _)| *opens == interface) {
         Some((name, _, example)) => Need::Grant { name, example },
@@ -61,6 +64,12 @@ pub(crate) fn identity(section: &[u8]) -> Option<(String, String)> {
     let (name, version) = std::str::from_utf8(section).ok()?.rsplit_once('@')?;
     Some((escape(name, 64), escape(version, 32)))
 }
+
+/// The grant that opens all of WASI's interfaces, where the host is built with it.
+const WASI: &str = "wasi";
+
+/// Does WASI have a place in this build?
+const HAS_WASI: bool = cfg!(feature = "wasi");
 
 /// Grants as written: `grants = { clock = true, http = ["https://api.example.com"] }`. Those of `secrets` are apart, as
 /// [`Secrets`].
@@ -134,12 +143,13 @@ pub(crate) fn is_of_package(name: &str) -> bool {
 fn read(plugin: &str, grants: &Grants, secrets: Option<&Secrets>) -> Result<Granted, LoadError> {
     let mut granted = Granted::default();
     for (name, value) in grants {
-        let Some((known, ..)) = GRANTS.iter().find(|(known, ..)| *known == name) else {
+        let known = GRANTS.iter().map(|(known, ..)| *known).find(|known| *known == name);
+        let Some(known) = known.or((HAS_WASI && name == WASI).then_some(WASI)) else {
             return Err(LoadError::UnknownGrant { plugin: plugin.into(), grant: name.clone(), hint: near_miss(name) });
         };
         let bad = |what: String| LoadError::BadGrant { plugin: plugin.into(), grant: name.clone(), what };
         let given =
-            match *known {
+            match known {
                 "http" => {
                     granted.http = Some(HttpGrant::parse(value).map_err(|error| bad(error.to_string()))?);
                     true
@@ -155,7 +165,7 @@ fn read(plugin: &str, grants: &Grants, secrets: Option<&Secrets>) -> Result<Gran
                 _ => value.as_bool().ok_or_else(|| bad(format!("the grant `{name}` is either true or false")))?,
             };
         if given {
-            granted.names.push(*known);
+            granted.names.push(known);
         }
     }
     if secrets.is_some() {
@@ -168,6 +178,9 @@ fn near_miss(name: &str) -> String {
     if FREE.contains(&name) {
         return "it needs no grant".into();
     }
+    if name == WASI {
+        return "this build of postern has no WASI (cargo feature `wasi`)".into();
+    }
     if let Some((grant, ..)) = GRANTS.iter().find(|(_, interface, _)| *interface == name) {
         return format!("the grant for it is `{grant}`");
     }
@@ -179,7 +192,10 @@ fn near_miss(name: &str) -> String {
 
 fn hint(import: &str) -> &'static str {
     if import.starts_with("wasi:") {
-        "plugins get no WASI: build for wasm32-unknown-unknown, or with your toolchain's option to stub WASI"
+        "plugins get no WASI: build for wasm32-unknown-unknown, or with your toolchain's option to stub WASI; a server \
+         built with the cargo feature `wasi` can grant an empty one"
+    } else if ours(import).is_some() {
+        "this version of Postern does not have it yet"
     } else if is_of_package(import) {
         "it was built for another version of Postern"
     } else {
@@ -216,6 +232,8 @@ pub(crate) fn linker(engine: &Engine, granted: &Granted) -> wasmtime::Result<Lin
             "kv" => api::kv::add_to_linker::<_, Own>(&mut linker, |state| state)?,
             "dns" => api::dns::add_to_linker::<_, Own>(&mut linker, |state| state)?,
             "secrets" => api::secrets::add_to_linker::<_, Own>(&mut linker, |state| state)?,
+            #[cfg(feature = "wasi")]
+            WASI => wasmtime_wasi::p2::add_to_linker_async(&mut linker)?,
             "clock" => api::clock::add_to_linker::<_, Own>(&mut linker, |state| state)?,
             "random" => api::random::add_to_linker::<_, Own>(&mut linker, |state| state)?,
             _ => {}

@@ -63,6 +63,8 @@ pub(crate) struct GuestState {
     /// Requests and answers that the guest holds.
     pub(crate) table: ResourceTable,
     pub(crate) random: Random,
+    #[cfg(feature = "wasi")]
+    pub(crate) wasi: crate::capabilities::Wasi,
     /// When the call in progress must have ended.
     pub(crate) deadline: Option<Instant>,
     point: Option<HookPoint>,
@@ -79,6 +81,8 @@ impl GuestState {
             identity,
             table,
             random: Random::default(),
+            #[cfg(feature = "wasi")]
+            wasi: crate::capabilities::Wasi::default(),
             cpu: CpuMeter::new(ticks),
             memory: MemoryMeter::new(memory),
             parts: Parts::default(),
@@ -233,7 +237,9 @@ impl GuestState {
             return;
         }
         let mut what = what.to_string();
-        if let Some((end, _)) = what.char_indices().nth(MAX_WHAT) {
+        if what.len() > MAX_WHAT
+            && let Some((end, _)) = what.char_indices().nth(MAX_WHAT)
+        {
             what.truncate(end);
         }
         if what.contains(char::is_control) {

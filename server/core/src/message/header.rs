@@ -80,7 +80,12 @@ impl Field {
     /// The value on one line: folds undone, white space around it trimmed, octets that are not UTF-8 replaced.
     #[must_use]
     pub fn value(&self) -> String {
-        let unfolded: Vec<u8> = self.raw_value().iter().copied().filter(|b| !matches!(b, b'\r' | b'\n')).collect();
+        let raw = self.raw_value().trim_ascii();
+        // Most values stand on one line.
+        if memchr::memchr2(b'\r', b'\n', raw).is_none() {
+            return String::from_utf8_lossy(raw).trim().to_owned();
+        }
+        let unfolded: Vec<u8> = raw.iter().copied().filter(|b| !matches!(b, b'\r' | b'\n')).collect();
         String::from_utf8_lossy(&unfolded).trim().to_owned()
     }
 

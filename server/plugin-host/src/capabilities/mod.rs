@@ -3,9 +3,13 @@
 mod http;
 mod kv;
 mod reach;
+#[cfg(feature = "wasi")]
+mod wasi;
 
 pub use http::HttpRequest;
 pub(crate) use reach::Reach;
+#[cfg(feature = "wasi")]
+pub(crate) use wasi::Wasi;
 
 use crate::bindings::postern::plugin::{clock, config, dns, metrics, random, secrets};
 use crate::error::HostResult;

@@ -94,10 +94,15 @@ fn field_name(name: &str) -> HostResult {
 /// The value as it may stand in a header: without control characters but tab, and ASCII unless the message came with
 /// SMTPUTF8.
 fn writable(value: String, smtputf8: bool) -> HostResult<String> {
-    if value.chars().any(|c| c.is_control() && c != '\t') {
+    let is_ascii = value.is_ascii();
+    let has_control = match is_ascii {
+        true => value.bytes().any(|b| b.is_ascii_control() && b != b'\t'),
+        false => value.chars().any(|c| c.is_control() && c != '\t'),
+    };
+    if has_control {
         return Err(error(BAD_VALUE, "a header field's value has no control characters"));
     }
-    if value.is_ascii() || smtputf8 { Ok(value) } else { Ok(words::encode(&value)) }
+    if is_ascii || smtputf8 { Ok(value) } else { Ok(words::encode(&value)) }
 }
 
 fn header_error(refused: HeaderError) -> String {

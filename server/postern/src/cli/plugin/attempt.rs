@@ -37,6 +37,8 @@ pub fn delivery(
         next_hop: next_hop.into(),
         sources: table.sources,
         tls,
+        redirected_tls: tls,
+        chosen_tls: None,
         has_credentials: false,
         attempts: table.attempts,
         accepted: Timestamp(1_700_000_000_000),
@@ -92,6 +94,7 @@ fn failed(index: usize, table: &FailureTable) -> anyhow::Result<Failed> {
         reply,
         scope: Scope::Recipient,
         attempts: table.attempts,
+        may_defer: action != FailureAction::Expire,
         suppress_dsn: false,
     })
 }

@@ -159,7 +159,7 @@ impl Scene {
                 let Some(mut recipient) = call.recipient.clone() else { return Answer::Pass };
                 let answer = refused(plugins.rcpt(transaction, &mut recipient).await);
                 if matches!(answer, Answer::Pass) {
-                    transaction.envelope.recipients.push(recipient);
+                    transaction.envelope_mut().recipients.push(recipient);
                 }
                 answer
             }

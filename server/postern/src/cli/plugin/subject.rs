@@ -74,7 +74,7 @@ impl Subject {
             }
         }
         let mut section: PluginSection = toml::Value::Table(table).try_into()?;
-        for secret in section.grants.secrets.values_mut() {
+        for secret in section.grants.secrets.iter_mut().flat_map(|secrets| secrets.values_mut()) {
             if let crate::config::Secret::File { file } = secret {
                 *file = fixture.resolve(file);
             }

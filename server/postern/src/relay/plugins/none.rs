@@ -13,7 +13,7 @@ pub struct Host;
 
 /// Nothing is loaded.
 #[derive(Clone, Default)]
-pub struct Loaded;
+pub struct Loaded(());
 
 impl Host {
     pub fn new<F: Facts>(_: &Config, _: F) -> Result<Self, PluginError> {
@@ -29,7 +29,7 @@ impl Host {
     #[allow(clippy::unused_async, reason = "the signature of the other build")]
     pub async fn load(&self, config: &Config, _: &Loaded) -> Result<Loaded, PluginError> {
         match config.written.plugin.first() {
-            None => Ok(Loaded),
+            None => Ok(Loaded::default()),
             Some(section) => Err(PluginError(format!("plugin {}: this build of postern has no plugins", section.name))),
         }
     }
