@@ -67,6 +67,7 @@ lint: ## formatting and lints, warnings denied
 	cargo fmt --all --check
 	for dir in plugin-sdk/ $(PLUGINS) $(GUESTS); do cargo fmt --check --manifest-path "$${dir}Cargo.toml"; done
 	cargo clippy --locked --release --workspace --all-targets -- -D warnings
+	cargo clippy --locked --release --workspace --features postern/wasi -- -D warnings
 	cargo clippy --locked --release -p postern --no-default-features --all-targets -- -D warnings
 	for dir in plugin-sdk/ $(PLUGINS); do \
 	  cargo clippy --locked --manifest-path "$${dir}Cargo.toml" --target-dir target/guests --all-targets -- -D warnings; done

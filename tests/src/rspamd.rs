@@ -66,6 +66,8 @@ fn config(dir: &Path, port: u16) -> String {
     format!(
         "options {{
     filters = \"regexp\";
+    max_message = 104857600;
+    task_timeout = 60s;
     tempdir = \"{dir}\";
     pidfile = \"{dir}/pid\";
     history_file = \"{dir}/history\";

@@ -90,10 +90,11 @@ fn each_action_has_its_effect() {
 #[test]
 fn rspamd_knows_the_envelope_and_gets_the_whole_message() {
     let (rspamd, sink) = (Rspamd::start(), AioSink::start());
-    let server = Postern::start(sink.port, &plugin(&rspamd.url(), "", "actions = { reject = 'hold' }"));
-    // The marker is behind 8 MiB.
+    let config = plugin(&rspamd.url(), "", "actions = { reject = 'hold' }\nmax_size = '60MiB'");
+    let server = Postern::start_with(sink.port, "max_size = '60MiB'", "", &config);
+    // The marker is behind 50 MiB, more than thrice of what the plugin may have in memory.
     let line = format!("{}\r\n", "x".repeat(1022));
-    let reply = send(&server, &(line.repeat(8 << 10) + "marker-reject"));
+    let reply = send(&server, &(line.repeat(50 << 10) + "marker-reject"));
     assert_eq!(reply.code, 250, "{reply:?}");
     let queue = server.queue();
     assert_eq!(queue.len(), 2, "{queue:?}");
@@ -109,6 +110,11 @@ fn rspamd_knows_the_envelope_and_gets_the_whole_message() {
         assert!(line.contains(&part), "{part:?} in {line}");
     }
     assert_eq!(sink.messages().len(), 0);
+    let socket = server.data().join("control.sock");
+    let view = postern_tests::run("curl", &["-s", "--unix-socket", socket.to_str().unwrap(), "http://p/api/v1/plugins"]);
+    let view: serde_json::Value = serde_json::from_slice(&view.stdout).unwrap();
+    let peak = view["plugins"][0]["memory_peak"].as_u64().unwrap();
+    assert!(peak < 4 << 20, "the content does not enter the plugin: {peak} octets");
 }
 
 #[test]

@@ -59,7 +59,7 @@ async fn grants_are_checked() {
         assert_eq!(refused(spec).await, format!("plugin \"header-rewrite\": {expected}"));
     };
     check("clok", json!(true), "there is no grant `clok`: did you mean `clock`?").await;
-    check("network", json!(true), "there is no grant `network`: there is: clock, random").await;
+    check("network", json!(true), "there is no grant `network`: there are http, kv, dns, clock, random, secrets").await;
     check("log", json!(true), "there is no grant `log`: it needs no grant").await;
     check("clock", json!("yes"), "the grant `clock` is either true or false").await;
     // One that is not used is only warned about.

@@ -298,8 +298,8 @@ fn attempt_changes(before: &Scene, after: &Scene) -> Vec<String> {
         if old.sources != new.sources {
             lines.push(format!("delivery sources: {}", listed(&new.sources)));
         }
-        if old.tls != new.tls {
-            lines.push(format!("delivery tls: {}", new.tls.name()));
+        if old.tls() != new.tls() {
+            lines.push(format!("delivery tls: {}", new.tls().name()));
         }
         let top = HeaderBlock::parse(&new.top.clone().into());
         let field = |field: &postern_core::message::Field| {
@@ -382,7 +382,7 @@ mod tests {
         let delivery = after.delivery.as_mut().unwrap();
         delivery.redirected = Some("via:192.0.2.25:26".into());
         delivery.sources.remove(0);
-        delivery.tls = postern_core::zone::TlsMode::Require;
+        delivery.chosen_tls = Some(postern_core::zone::TlsMode::Require);
         delivery.top = b"X-Attempt: 1\r\n".to_vec();
         let failed = &mut after.failures.as_mut().unwrap().failed;
         failed[0].suppress_dsn = true;
