@@ -78,9 +78,9 @@ pub const CASES: &[(&str, Ends)] = &[
     ("rewrite.http-header", Fails(REFUSED, "message head is too large")),
     ("rewrite.http-cut", Fails(REFUSED, "unavailable: ")),
     ("rewrite.http-redirect", Fails(REFUSED, "denied: ")),
-    ("rewrite.http-circle", Fails(REFUSED, "")),
+    ("rewrite.http-circle", Fails(REFUSED, "more than 5 redirects")),
     ("rewrite.http-away", Fails(REFUSED, "denied: ")),
-    ("rewrite.http-held", Fails(&["trap", "refused"], "")),
+    ("rewrite.http-held", Fails(&["refused", "deadline"], "")),
     ("rewrite.http-body", Fails(TRAP, "too much data")),
     ("rewrite.http-forged", Fails(REFUSED, "bad-value: ")),
     // Parts and routes.

@@ -43,7 +43,7 @@ fn guest(path: &str) -> PathBuf {
 }
 
 impl Place {
-    /// All plugins have this `on_error` and `keys`; `config` is added.
+    /// Both plugins have this `on_error`; `config` is added.
     fn start(on_error: &str, config: &str) -> Self {
         let (sink, peers) = (AioSink::start(), [HttpPeer::start(), HttpPeer::start()]);
         let dns = UdpSocket::bind("127.0.0.1:0").unwrap();
