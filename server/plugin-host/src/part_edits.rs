@@ -301,9 +301,11 @@ impl GuestState {
     }
 
     /// What was written has no place: the detail is for the operator alone.
-    fn unwritable(&self, cause: &io::Error) -> HostError {
-        let queue_id = self.queue_id().map(tracing::field::display);
-        tracing::error!(plugin = &*self.identity.name, queue_id, error = %cause, "cannot keep what a plugin writes");
+    fn unwritable(&mut self, cause: &io::Error) -> HostError {
+        if self.is_first_io_error() {
+            let queue_id = self.queue_id().map(tracing::field::display);
+            tracing::error!(plugin = &*self.identity.name, queue_id, error = %cause, "cannot keep what a plugin writes");
+        }
         match cause.kind() {
             io::ErrorKind::StorageFull => error(TOO_LARGE, "there is no room for what plugins write"),
             _ => error(UNAVAILABLE, "what was written could not be kept"),

@@ -71,6 +71,8 @@ pub(crate) struct GuestState {
     subject: Subject,
     edits: usize,
     changes: Vec<Change>,
+    /// Has the log been told in this call that content could not be read or kept?
+    io_told: bool,
 }
 
 impl GuestState {
@@ -91,6 +93,7 @@ impl GuestState {
             subject: Subject::None,
             edits: 0,
             changes: Vec::new(),
+            io_told: false,
         }
     }
 
@@ -100,6 +103,7 @@ impl GuestState {
         self.subject = subject;
         self.deadline = Some(deadline);
         self.edits = 0;
+        self.io_told = false;
     }
 
     /// Takes the subject out with its edits, and what they were.
@@ -210,6 +214,12 @@ impl GuestState {
     /// For the log: the session that is being worked on, if any.
     pub(crate) fn session_id(&self) -> Option<&str> {
         self.subject.session_id()
+    }
+
+    /// Is this the first time in this call that content could not be read or kept? A guest that goes on trying must not
+    /// fill the log.
+    pub(crate) fn is_first_io_error(&mut self) -> bool {
+        !std::mem::replace(&mut self.io_told, true)
     }
 
     /// May the call make one more edit?

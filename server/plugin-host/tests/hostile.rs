@@ -4,7 +4,7 @@
 mod common;
 
 use common::*;
-use postern_core::hook::{HookPoint, Hooks as _};
+use postern_core::hook::{HookPoint, Hooks as _, MemoryScratch, Transaction};
 use std::time::Duration;
 
 /// How each misbehaviour is counted.
@@ -219,28 +219,39 @@ impl postern_core::message::ContentSource for Slow {
 }
 
 /// Runs the plugin with a log that shows `info` and above, and gives what was logged.
-async fn logged(what: &str) -> String {
+async fn logged(spec: PluginSpec, transaction: &mut Transaction) -> String {
     let log = tempfile::NamedTempFile::new().unwrap();
     let writer = std::sync::Arc::new(log.reopen().unwrap());
     let subscriber =
         tracing_subscriber::fmt().with_max_level(tracing::Level::INFO).with_ansi(false).with_writer(writer).finish();
-    let set = set_of(vec![load(hostile(what)).await]);
+    let set = set_of(vec![load(spec).await]);
     let _shown = tracing::subscriber::set_default(subscriber);
-    set.rewrite(&mut trigger()).await.unwrap();
+    let _ = set.rewrite(transaction).await;
     std::fs::read_to_string(log.path()).unwrap()
 }
 
 #[tokio::test]
 async fn a_flood_of_log_lines_is_cut() {
-    let log = logged("flood-log").await;
+    let log = logged(hostile("flood-log"), &mut trigger()).await;
     let lines = log.matches("flood").count();
     assert!((100..1000).contains(&lines), "{lines} of 1000 lines");
     assert!(!log.contains('\x1b') && log.contains("\\r\\n"), "{log}");
 }
 
 #[tokio::test]
+async fn a_write_that_is_refused_again_and_again_is_told_once() {
+    let mut transaction = trigger();
+    transaction.scratch = std::sync::Arc::new(MemoryScratch(1 << 20));
+    let mut spec = hostile("write-forever");
+    spec.deadline = Duration::from_millis(500);
+    let log = logged(spec, &mut transaction).await;
+    assert_eq!(log.matches("cannot keep what a plugin writes").count(), 1, "{log}");
+    assert!(log.contains("plugin call failed"), "{log}");
+}
+
+#[tokio::test]
 async fn lines_that_nobody_sees_cost_none_that_somebody_does() {
-    let log = logged("flood-debug").await;
+    let log = logged(hostile("flood-debug"), &mut trigger()).await;
     assert!(!log.contains("flood") && log.contains("the one that matters"), "{log}");
 }
 

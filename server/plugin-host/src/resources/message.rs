@@ -122,9 +122,11 @@ impl GuestState {
     }
 
     /// Content that the host could not read: the detail is for the operator alone.
-    pub(crate) fn unreadable(&self, cause: &std::io::Error) -> HostError {
-        let queue_id = self.queue_id().map(tracing::field::display);
-        tracing::error!(plugin = &*self.identity.name, queue_id, error = %cause, "cannot read content for a plugin");
+    pub(crate) fn unreadable(&mut self, cause: &std::io::Error) -> HostError {
+        if self.is_first_io_error() {
+            let queue_id = self.queue_id().map(tracing::field::display);
+            tracing::error!(plugin = &*self.identity.name, queue_id, error = %cause, "cannot read content for a plugin");
+        }
         error(UNAVAILABLE, "the content could not be read")
     }
 }

@@ -18,6 +18,7 @@ enum Do {
     EditThenError,
     EditWithoutEnd,
     ReadForever,
+    WriteForever,
     FloodLog,
     FloodDebug,
     RefuseInit,
@@ -83,6 +84,13 @@ impl Rewrite for Hostile {
             Do::ReadForever => loop {
                 std::hint::black_box(message.read_body(0, 1)?);
             },
+            Do::WriteForever => {
+                let parts = message.parts()?;
+                loop {
+                    // What is refused is tried again.
+                    let _ = parts[0].write(&[b'x'; 1 << 16]);
+                }
+            }
             Do::FloodLog => (0..1000).for_each(|_| log::info("flood\r\n\x1b[31mred")),
             Do::FloodDebug => {
                 (0..1000).for_each(|_| log::debug("flood"));
