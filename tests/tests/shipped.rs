@@ -172,7 +172,7 @@ fn a_service_says_who_may_send_and_how() {
     let messages = wait_for("the message", || Some(bulk.messages()).filter(|messages| !messages.is_empty()));
     assert_eq!(messages[0]["mail_from"], "real@b.example");
     let content = messages[0]["content"].as_str().unwrap();
-    assert!(content.contains("\r\nFrom: Alias <real@b.example>\r\n"), "{content}");
+    assert!(content.contains("\r\nFrom: \"Alias\" <real@b.example>\r\n"), "{content}");
     let asked = web.requests();
     assert!(asked[0].contains("origin=127.0.0.1") && asked[0].contains("transtype=ESMTP"), "{asked:?}");
     assert!(sink.messages().is_empty());
