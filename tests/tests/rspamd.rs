@@ -111,7 +111,8 @@ fn rspamd_knows_the_envelope_and_gets_the_whole_message() {
     }
     assert_eq!(sink.messages().len(), 0);
     let socket = server.data().join("control.sock");
-    let view = postern_tests::run("curl", &["-s", "--unix-socket", socket.to_str().unwrap(), "http://p/api/v1/plugins"]);
+    let view =
+        postern_tests::run("curl", &["-s", "--unix-socket", socket.to_str().unwrap(), "http://p/api/v1/plugins"]);
     let view: serde_json::Value = serde_json::from_slice(&view.stdout).unwrap();
     let peak = view["plugins"][0]["memory_peak"].as_u64().unwrap();
     assert!(peak < 4 << 20, "the content does not enter the plugin: {peak} octets");
