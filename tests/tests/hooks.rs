@@ -90,3 +90,34 @@ fn routes_of_single_recipients() {
     assert!(listed.contains("b@held.example") && listed.contains("recipient 1"), "{listed}");
     assert!(listed.contains("c@slow.example") && !listed.contains("d@plain.example"), "{listed}");
 }
+
+#[test]
+fn plugins_are_called_in_the_order_of_the_config() {
+    let component = |name: &str| root().join(format!("tests/guests/{name}/{name}.wasm")).display().to_string();
+    let plugin = |name: &str, component: &str, config: &str| {
+        format!("[[plugin]]\nname = '{name}'\ncomponent = '{component}'\nconfig = {{ {config} }}\n")
+    };
+    let generations = component("generations");
+    let noting = |name: &str| plugin(name, &generations, &format!("generation = '{name}'"));
+    for (first, second) in [("a", "b"), ("b", "a")] {
+        let (sink, one, other) = (AioSink::start(), AioSink::start(), AioSink::start());
+        let routing =
+            |name: &str, port: u16| plugin(name, &component("intake-hooks"), &format!("next_hop = '127.0.0.1:{port}'"));
+        let routes = routing("one", one.port) + &routing("other", other.port);
+        let server = Postern::start(sink.port, &(noting(first) + &noting(second) + &routes));
+        let mut client = Client::hello(server.port).unwrap();
+        let reply = client.mail("a@b.example", &["c@via.example"], "Subject: x\r\n\r\nbody\r\n").unwrap();
+        assert_eq!(reply.code, 250);
+        // The second choice of a next hop stands.
+        let messages = wait_for("the message", || Some(other.messages()).filter(|m| m.len() == 1));
+        let content = messages[0]["content"].as_str().unwrap();
+        // At MAIL, RCPT, spam and rewrite; each reads what those before it noted.
+        let notes = [first, second].repeat(4).join(" ");
+        assert!(content.contains(&format!("\r\nX-Generations: {notes}\r\n")), "{notes} in\n{content}");
+        // The first that refuses is the reply, and nobody after it is asked.
+        client.command("MAIL FROM:<bad@b.example>", 5).unwrap();
+        let refused = server.wait_log(" NOQUEUE ", 1);
+        assert!(refused[0].contains("plugin one@"), "{refused:?}");
+        assert!(one.messages().is_empty() && sink.messages().is_empty());
+    }
+}

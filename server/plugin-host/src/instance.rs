@@ -78,6 +78,9 @@ impl CallError {
     }
 }
 
+/// Handles of parts that an instance may leak before it is replaced; the engine lets it have 100,000.
+const MAX_PARTS_OUT: usize = 50_000;
+
 /// Longest text of a plugin, and longest list of functions in a trap's detail.
 const MAX_TEXT: usize = 1000;
 const MAX_FRAMES: usize = 6;
@@ -147,6 +150,7 @@ impl Instance {
     ) -> Result<Called, CallError> {
         self.calls += 1;
         CpuMeter::begin(&mut self.store, self.cpu_ticks);
+        self.store.data_mut().cpu.wait = Duration::ZERO;
         self.store.data_mut().begin(point, subject, deadline);
         let called = match self.enter(point).await {
             Ok(Ok(answer)) => match self.store.data_mut().apply_part_edits().await {
@@ -172,8 +176,10 @@ impl Instance {
     /// Has it grown so much that it is better replaced than run into its limit? Memory of a guest does not shrink, and
     /// some languages leak a little with each call.
     pub(crate) fn has_swollen(&self) -> bool {
-        let memory = &self.store.data().memory;
-        memory.used() > memory.max() / 2 && memory.used() / 2 > self.at_start
+        let state = self.store.data();
+        let memory = &state.memory;
+        let has_grown = memory.used() > memory.max() / 2 && memory.used() / 2 > self.at_start;
+        has_grown || state.parts_out > MAX_PARTS_OUT
     }
 
     /// Bytes of memory that the instance has taken.

@@ -29,6 +29,7 @@ mod engine;
 mod enter;
 mod error;
 mod grants;
+mod handles;
 mod hooks;
 mod inspect;
 mod instance;

@@ -62,7 +62,6 @@ impl CpuMeter {
         let meter = &mut store.data_mut().cpu;
         meter.left = limit.max(1);
         meter.exceeded = false;
-        meter.wait = Duration::ZERO;
         meter.slice_start.store(meter.now(), Relaxed);
         let deadline = meter.next_slice();
         store.set_epoch_deadline(deadline);

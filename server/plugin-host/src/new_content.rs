@@ -19,9 +19,12 @@ pub(crate) struct Content {
     pub(crate) charset: Charset,
     /// It is UTF-8, whatever the part was.
     pub(crate) is_utf8: bool,
-    /// Where it lies, in order.
+    /// Where it lies, in order, in at most [`MAX_RANGES`] pieces.
     pub(crate) ranges: Vec<Range<u64>>,
 }
+
+/// Pieces that the content of one part may lie in: whoever writes several parts in turn makes many.
+const MAX_RANGES: usize = 10_000;
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Begun {
@@ -81,7 +84,7 @@ impl Content {
             let mut encoded = Vec::new();
             self.encoder.push(piece, &mut encoded);
             let range = log.write(scratch, encoded).await?;
-            self.lies_in(range);
+            self.lies_in(range)?;
         }
         Ok(())
     }
@@ -90,16 +93,18 @@ impl Content {
         let mut encoded = Vec::new();
         self.encoder.finish(&mut encoded);
         let range = log.write(scratch, encoded).await?;
-        self.lies_in(range);
-        Ok(())
+        self.lies_in(range)
     }
 
-    fn lies_in(&mut self, range: Range<u64>) {
+    fn lies_in(&mut self, range: Range<u64>) -> io::Result<()> {
+        let is_full = self.ranges.len() >= MAX_RANGES;
         match self.ranges.last_mut() {
             Some(last) if last.end == range.start => last.end = range.end,
             _ if range.is_empty() => {}
+            _ if is_full => return Err(io::Error::other("the content is in too many pieces")),
             _ => self.ranges.push(range),
         }
+        Ok(())
     }
 }
 

@@ -263,6 +263,11 @@ impl GuestState {
         let what = format!("{what} {name} of part {section}");
         let fields = &mut loaded.edits.parts.entry(number).or_default().fields;
         fields.retain(|(field, _)| !field.eq_ignore_ascii_case(&name));
+        let octets = |name: &str, value: Option<&String>| name.len() + value.map_or(0, String::len);
+        let held: usize = fields.iter().map(|(name, value)| octets(name, value.as_ref())).sum();
+        if held + octets(&name, value.as_ref()) > mime::MAX_PART_HEADER {
+            return Ok(Err(error(TOO_LARGE, "the edits of a part's header have at most 16 KiB together")));
+        }
         fields.push((name, value));
         self.changed(format_args!("{what}"));
         Ok(Ok(()))

@@ -67,6 +67,11 @@ impl Plugin {
         self.pool.template().hooks.points()
     }
 
+    /// It is in force from now on, with what it shares with the generation before it.
+    pub fn take_over(&self) {
+        self.pool.template().identity.reach.take_over();
+    }
+
     /// What it was loaded from.
     #[must_use]
     pub fn spec(&self) -> &PluginSpec {

@@ -3,6 +3,7 @@
 
 use crate::capabilities::Reach;
 use crate::error::{HostError, NOT_NOW, error};
+use crate::handles::Handles;
 use crate::log::LogLimiter;
 use crate::meters::{CpuMeter, MemoryMeter};
 use crate::parts::Parts;
@@ -13,7 +14,6 @@ use postern_core::mail::{QueueId, Recipient};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Instant;
-use wasmtime::component::ResourceTable;
 
 /// Behind a guest's `session`. A guest can't forge handles, and there is one session a call, so it holds nothing.
 pub struct SessionHandle;
@@ -32,8 +32,6 @@ pub struct DeliveryHandle;
 /// Behind a guest's `failures`.
 pub struct FailuresHandle;
 
-/// Requests and answers that a guest may hold at once.
-const MAX_HANDLES: usize = 64;
 /// How many edits one call may make.
 const MAX_EDITS: usize = 10_000;
 /// How many of them are remembered with their author, for the log; the others are counted.
@@ -61,7 +59,11 @@ pub(crate) struct GuestState {
     /// MIME parts of the message of the call.
     pub(crate) parts: Parts,
     /// Requests and answers that the guest holds.
-    pub(crate) table: ResourceTable,
+    pub(crate) handles: Handles,
+    /// Octets of bodies that the guest gave in this call.
+    pub(crate) body_octets: usize,
+    /// Handles of parts that the guest has and did not drop.
+    pub(crate) parts_out: usize,
     pub(crate) random: Random,
     #[cfg(feature = "wasi")]
     pub(crate) wasi: crate::capabilities::Wasi,
@@ -77,11 +79,11 @@ pub(crate) struct GuestState {
 
 impl GuestState {
     pub(crate) fn new(identity: Arc<Identity>, ticks: Arc<AtomicU64>, memory: usize) -> Self {
-        let mut table = ResourceTable::new();
-        table.set_max_capacity(MAX_HANDLES);
         Self {
             identity,
-            table,
+            handles: Handles::default(),
+            body_octets: 0,
+            parts_out: 0,
             random: Random::default(),
             #[cfg(feature = "wasi")]
             wasi: crate::capabilities::Wasi::default(),
@@ -102,7 +104,7 @@ impl GuestState {
         self.point = Some(point);
         self.subject = subject;
         self.deadline = Some(deadline);
-        self.edits = 0;
+        (self.edits, self.body_octets) = (0, 0);
         self.io_told = false;
     }
 
@@ -110,11 +112,7 @@ impl GuestState {
     pub(crate) fn finish(&mut self) -> (Subject, Vec<Change>) {
         (self.point, self.deadline) = (None, None);
         self.parts.clear();
-        if !self.table.is_empty() {
-            // Answers hold connections: none outlives its call.
-            self.table = ResourceTable::new();
-            self.table.set_max_capacity(MAX_HANDLES);
-        }
+        self.handles.clear();
         let mut changes = std::mem::take(&mut self.changes);
         if let Some(more) = self.edits.checked_sub(MAX_CHANGES).filter(|more| *more > 0) {
             let what = format!("and {} more", thousands(more));

@@ -8,20 +8,21 @@ use crate::state::{GuestState, MessageHandle, PartHandle};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use wasmtime::Result;
-use wasmtime::component::{Resource, ResourceTableError};
+use wasmtime::component::Resource;
 
 /// A request as a guest puts it together; what was wrong with its method or URL is told when it is sent.
 pub struct HttpRequest(Result<Outgoing, ServiceError>);
 
-/// Octets of a request's body that come from the guest.
-const MAX_BODY: usize = 4 << 20;
+/// Octets of bodies that come from the guest, of all requests of one call.
+const MAX_BODIES: usize = 16 << 20;
+const TOO_MANY: &str = "a plugin holds at most 64 requests and answers at once";
 /// A request ends so long before its call has to: the plugin can still decide.
 const MARGIN: Duration = Duration::from_millis(50);
 
 impl HostRequest for GuestState {
     fn new(&mut self, method: String, url: String) -> Result<Resource<HttpRequest>> {
-        let pushed = self.table.push(HttpRequest(Outgoing::new(&method, &url)));
-        pushed.map_err(|_| wasmtime::Error::msg("a plugin holds at most 64 requests and answers at once"))
+        let pushed = self.handles.push(HttpRequest(Outgoing::new(&method, &url)));
+        pushed.ok_or_else(|| wasmtime::Error::msg(TOO_MANY))
     }
 
     fn header(&mut self, this: Resource<HttpRequest>, name: String, value: String) -> Result<HostResult> {
@@ -29,12 +30,11 @@ impl HostRequest for GuestState {
     }
 
     fn body(&mut self, this: Resource<HttpRequest>, bytes: Vec<u8>) -> Result<HostResult> {
-        if bytes.len() > MAX_BODY {
-            return Ok(Err(error(
-                TOO_LARGE,
-                "a body from a plugin has at most 4 MiB; the host streams messages and parts",
-            )));
+        let octets = self.body_octets.saturating_add(bytes.len());
+        if octets > MAX_BODIES {
+            return Ok(Err(error(TOO_LARGE, "bodies from a plugin have at most 16 MiB in one call")));
         }
+        self.body_octets = octets;
         self.set_body(&this, RequestBody::Bytes(bytes.into()))
     }
 
@@ -61,17 +61,18 @@ impl HostRequest for GuestState {
     }
 
     fn drop(&mut self, this: Resource<HttpRequest>) -> Result<()> {
-        forgotten(self.table.delete(this).map(drop))
+        self.handles.dropped(&this);
+        Ok(())
     }
 }
 
 impl HostResponse for GuestState {
     fn status(&mut self, this: Resource<Incoming>) -> Result<u16> {
-        Ok(self.table.get(&this)?.status())
+        Ok(self.handles.get_mut(&this)?.status())
     }
 
     fn header(&mut self, this: Resource<Incoming>, name: String) -> Result<Option<String>> {
-        Ok(self.table.get(&this)?.header(&name))
+        Ok(self.handles.get_mut(&this)?.header(&name))
     }
 
     async fn read(&mut self, this: Resource<Incoming>, max: u32) -> Result<HostResult<Vec<u8>>> {
@@ -80,26 +81,27 @@ impl HostResponse for GuestState {
             return Ok(Err(error(BAD_VALUE, "a read of at most 0 octets")));
         }
         let since = self.cpu.wait_begins();
-        let read = self.table.get_mut(&this)?.read(max).await;
+        let read = self.handles.get_mut(&this)?.read(max).await;
         self.cpu.waited(&since);
         Ok(read.map(Vec::from).map_err(|error| error.to_string()))
     }
 
     async fn body(&mut self, this: Resource<Incoming>) -> Result<HostResult<Vec<u8>>> {
         let since = self.cpu.wait_begins();
-        let read = self.table.get_mut(&this)?.body().await;
+        let read = self.handles.get_mut(&this)?.body().await;
         self.cpu.waited(&since);
         Ok(read.map(Vec::from).map_err(|error| error.to_string()))
     }
 
     fn drop(&mut self, this: Resource<Incoming>) -> Result<()> {
-        forgotten(self.table.delete(this).map(drop))
+        self.handles.dropped(&this);
+        Ok(())
     }
 }
 
 impl Host for GuestState {
     async fn send(&mut self, request: Resource<HttpRequest>) -> Result<HostResult<Resource<Incoming>>> {
-        let request = match self.table.delete(request)?.0 {
+        let request = match self.handles.take(&request)?.0 {
             Ok(request) => request,
             Err(wrong) => return Ok(Err(wrong.to_string())),
         };
@@ -113,10 +115,7 @@ impl Host for GuestState {
         let sent = http.send(request, deadline.into()).await;
         self.cpu.waited(&since);
         Ok(match sent {
-            Ok(response) => match self.table.push(response) {
-                Ok(handle) => Ok(handle),
-                Err(_) => Err(error(TOO_LARGE, "a plugin holds at most 64 requests and answers at once")),
-            },
+            Ok(response) => self.handles.push(response).ok_or_else(|| error(TOO_LARGE, TOO_MANY)),
             Err(failed) => Err(failed.to_string()),
         })
     }
@@ -128,7 +127,7 @@ impl GuestState {
         handle: &Resource<HttpRequest>,
         act: impl FnOnce(&mut Outgoing) -> Result<(), ServiceError>,
     ) -> Result<HostResult> {
-        Ok(match &mut self.table.get_mut(handle)?.0 {
+        Ok(match &mut self.handles.get_mut(handle)?.0 {
             Ok(request) => act(request).map_err(|error| error.to_string()),
             Err(wrong) => Err(wrong.to_string()),
         })
@@ -139,13 +138,5 @@ impl GuestState {
             request.body(body);
             Ok(())
         })
-    }
-}
-
-/// A guest may still hold a handle of an earlier call, which ended what is behind it.
-fn forgotten(deleted: Result<(), ResourceTableError>) -> Result<()> {
-    match deleted {
-        Ok(()) | Err(ResourceTableError::NotPresent) => Ok(()),
-        Err(error) => Err(error.into()),
     }
 }

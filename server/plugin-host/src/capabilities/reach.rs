@@ -9,6 +9,8 @@ use std::sync::Arc;
 pub(crate) struct Reach {
     pub(crate) http: Option<Http>,
     pub(crate) kv: Option<Arc<Kv>>,
+    /// What it may keep there, in octets.
+    quota: Option<u64>,
     pub(crate) dns: Arc<dyn Dns>,
     pub(crate) metrics: Arc<CustomMetrics>,
     pub(crate) secrets: Secrets,
@@ -29,9 +31,17 @@ impl Reach {
         Ok(Self {
             http: granted.http.map(|grant| Http::new(Arc::clone(&services.http), grant)),
             kv,
+            quota: granted.kv,
             dns: Arc::clone(&services.dns),
             metrics: services.metrics.of(plugin),
             secrets,
         })
+    }
+
+    /// The quota is in force from now on: it is of the state that all generations of the plugin share.
+    pub(crate) fn take_over(&self) {
+        if let (Some(kv), Some(quota)) = (&self.kv, self.quota) {
+            kv.set_quota(quota);
+        }
     }
 }

@@ -101,6 +101,7 @@ impl HostMessage for GuestState {
             Ok(()) => self.parts.leaves(),
             Err(refused) => return Ok(Err(refused)),
         };
+        self.parts_out += found.len();
         Ok(Ok(found.into_iter().map(Resource::new_own).collect()))
     }
 

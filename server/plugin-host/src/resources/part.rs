@@ -110,6 +110,7 @@ impl HostPart for GuestState {
     }
 
     fn drop(&mut self, _: Handle) -> Result<()> {
+        self.parts_out = self.parts_out.saturating_sub(1);
         Ok(())
     }
 }

@@ -46,11 +46,11 @@ fn read_file(file: &Path) -> Result<Table, ConfigError> {
     Ok(table)
 }
 
-/// The error with its line, unless that has a password or secrets in it: then with the line's number alone.
+/// The error with its line, unless the file has a password or secrets in it: then with the line's number alone.
 fn shown(text: &str, error: &toml::de::Error) -> String {
-    let full = error.to_string();
-    if !full.contains("password") && !full.contains("secrets") {
-        return full;
+    // The line may be one of a table of secrets whose name stands elsewhere.
+    if !text.contains("password") && !text.contains("secrets") {
+        return error.to_string();
     }
     let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
     let (line, column) =

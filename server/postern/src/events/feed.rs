@@ -43,7 +43,8 @@ pub async fn run<F: Facts>(facts: F, hooks: Arc<LiveHooks>, clock: fn() -> Times
             hooks.get().event_consumers().iter().filter(|name| !fed.contains(*name)).cloned().collect::<Vec<_>>()
         {
             fed.insert(Arc::clone(&name));
-            let feed = Feed { facts: facts.clone(), hooks: Arc::clone(&hooks), name, after: None, clock };
+            let (facts, hooks) = (facts.clone(), Arc::clone(&hooks));
+            let feed = Feed { facts, hooks, name, after: None, most: BATCH, clock };
             feeds.spawn(feed.run(stop.clone()));
         }
         tokio::select! {
@@ -110,6 +111,8 @@ struct Feed<F> {
     name: Arc<str>,
     /// The last row that it took.
     after: Option<Vec<u8>>,
+    /// Events that it is given at once: fewer after a failure, since it may be that its time was too short for all.
+    most: usize,
     clock: fn() -> Timestamp,
 }
 
@@ -124,7 +127,10 @@ impl<F: Facts> Feed<F> {
         while !*stop.borrow() && self.hooks.get().event_consumers().contains(&self.name) {
             news.mark_unchanged();
             match self.step(&mut stop).await {
-                Ok(true) => pause = PAUSE.0,
+                Ok(true) => {
+                    pause = PAUSE.0;
+                    self.most = (self.most * 2).min(BATCH);
+                }
                 Ok(false) => tokio::select! {
                     // As above.
                     _ = news.changed() => {}
@@ -138,6 +144,7 @@ impl<F: Facts> Feed<F> {
                         _ = stop.wait_for(|stop| *stop) => {}
                     }
                     pause = (pause * 2).min(PAUSE.1);
+                    self.most = (self.most / 2).max(1);
                 }
             }
         }
@@ -158,7 +165,7 @@ impl<F: Facts> Feed<F> {
     /// Hands over a batch; false if there is none. What was taken is never handed over again by this task.
     async fn step(&mut self, stop: &mut watch::Receiver<bool>) -> Result<bool, String> {
         let namespace = namespace(&self.name);
-        let rows = self.facts.scan(&namespace, b"", self.after.as_deref(), (self.clock)(), BATCH).await;
+        let rows = self.facts.scan(&namespace, b"", self.after.as_deref(), (self.clock)(), self.most).await;
         let (mut keys, mut batch, mut octets) = (Vec::new(), Vec::new(), 0);
         for (key, event) in rows.map_err(|error| error.to_string())? {
             octets += event.len();

@@ -44,8 +44,9 @@ pub struct Fit {
     pub source: IpAddr,
     /// The TLS that it was to have.
     pub tls: TlsMode,
-    /// The destination, where a plugin chose another than the queue's for the attempt.
-    pub redirected: Option<Arc<str>>,
+    /// Where it leads: not always to the queue's own destination. A plugin may have chosen another for the attempt, and
+    /// what waited for a smart host that its zone no longer has goes to each recipient's domain.
+    pub destination: Arc<str>,
 }
 
 /// An open connection.
@@ -245,7 +246,7 @@ mod tests {
     }
 
     fn fit(source: &str) -> Fit {
-        Fit { source: source.parse().unwrap(), tls: TlsMode::Opportunistic, redirected: None }
+        Fit { source: source.parse().unwrap(), tls: TlsMode::Opportunistic, destination: "there:25".into() }
     }
 
     fn held(connection: u32, source: &str) -> Held<u32> {
@@ -302,7 +303,7 @@ mod tests {
         let others = [
             fit("192.0.2.3"),
             Fit { tls: TlsMode::Require, ..two.clone() },
-            Fit { redirected: Some("via:elsewhere:25".into()), ..two.clone() },
+            Fit { destination: "via:elsewhere:25".into(), ..two.clone() },
         ];
         let (mut slot, mut connection) = (now.slot, now.held.unwrap().connection);
         for other in others {

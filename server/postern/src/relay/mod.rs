@@ -178,6 +178,7 @@ impl Server {
             control: Arc::clone(&self.generations) as _,
             clock: now,
         };
+        let generations = Arc::clone(&self.generations);
         tasks.spawn(self.generations.run(hangup, stopped.clone()));
         let (spool, next_hops) = (self.spool.clone(), Arc::clone(&self.dispatch));
         tasks.spawn(self.dispatch.run(stopped.clone()));
@@ -208,6 +209,7 @@ impl Server {
         if tokio::time::timeout(STOP_TIMEOUT, all_ended).await.is_err() {
             warn!(parts = tasks.len(), "parts of the server did not stop in time and are cut off");
         }
+        generations.flush().await;
         info!(queued = self.spool.stats().recipients, "stopped");
         result
     }

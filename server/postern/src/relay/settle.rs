@@ -25,7 +25,7 @@ use std::fmt;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
-use tracing::{debug, warn};
+use tracing::{debug, error, warn};
 
 /// How long a failure waits whose DSN could not be queued.
 const DSN_PAUSE: Duration = Duration::from_secs(60);
@@ -77,11 +77,29 @@ impl<S: Spool> Settler<S> {
     /// Records what an attempt did; if that can't be done, gives the leases back, so that the recipients are tried
     /// again.
     pub async fn settle_or_release(&self, zone: &Zone, leased: &Leased, attempt: &Attempt) {
-        let now = (self.clock)();
-        let judged = match AssertUnwindSafe(self.judge(zone, leased, attempt, now)).catch_unwind().await {
-            Ok(judged) => judged,
-            Err(_) => return self.release_unsettled(leased, "panic").await,
+        let delivered = |recipient: &LeasedRecipient| {
+            let of_it = attempt.outcomes.iter().filter(|(seq, _)| *seq == recipient.token.recipient.seq);
+            of_it.into_iter().any(|(_, outcome)| matches!(outcome, Outcome::Delivered(_)))
         };
+        let (sure, open): (Vec<_>, Vec<_>) = leased.recipients.iter().cloned().partition(delivered);
+        if sure.is_empty() || open.is_empty() || !self.hooks.get().wants(HookPoint::Bounce) {
+            return self.settle_part(zone, leased, attempt).await;
+        }
+        // Plugins take their time over what failed: what was delivered must not wait for them, or a crash would have it
+        // delivered twice.
+        for recipients in [sure, open] {
+            let part = Leased { message: Arc::clone(&leased.message), recipients };
+            self.settle_part(zone, &part, attempt).await;
+        }
+    }
+
+    async fn settle_part(&self, zone: &Zone, leased: &Leased, attempt: &Attempt) {
+        let now = (self.clock)();
+        let judged = AssertUnwindSafe(self.judge(zone, leased, attempt, now)).catch_unwind().await;
+        let judged = judged.unwrap_or_else(|_| {
+            error!(id = %leased.message.id, "asking the hook bounce ended in a panic; what was decided stands");
+            None
+        });
         let (attempt, silent) = judged.as_ref().map_or((attempt, &[][..]), |judged| (&judged.attempt, &judged.silent));
         let mut decided: Vec<_> = decide_all(zone, leased, attempt, now).collect();
         decided.iter_mut().for_each(|d| d.tell &= !silent.contains(&d.token.recipient.seq));

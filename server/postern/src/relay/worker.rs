@@ -204,11 +204,12 @@ impl<S: Spool> Worker<S> {
         };
         route.tls = tls.unwrap_or(route.tls);
         route.sources = reordered.unwrap_or(route.sources);
-        let fit = Fit { source: route.sources[0].ip, tls: route.tls, redirected };
+        let tells_of_next_hop = redirected.is_none();
+        let to = redirected.unwrap_or_else(|| destination.into());
+        let fit = Fit { source: route.sources[0].ip, tls: route.tls, destination: to };
         self.change_connection(&fit).await;
         let seqs: Vec<Seq> = leased.recipients.iter().map(|r| r.token.recipient.seq).collect();
-        let destination = fit.redirected.as_deref().unwrap_or(destination);
-        let tells_of_next_hop = fit.redirected.is_none();
+        let destination = &*fit.destination;
         match dispatch.routes.hosts(&self.zone, destination, &route.sources).await {
             Ok(hosts) => route.hosts = hosts,
             // A connection that is there needs no DNS.

@@ -31,14 +31,14 @@ impl KvRegistry {
         Self { stores, clock, plugins: Mutex::default(), opening: tokio::sync::Mutex::default() }
     }
 
-    /// The plugin's state, with this quota from now on.
+    /// The plugin's state; with this quota if it was not open. A reload changes the quota of what is open by
+    /// [`Kv::set_quota`], once it is certain.
     ///
     /// # Errors
     /// The store can't be read.
     pub async fn open(&self, plugin: &str, quota: u64) -> Result<Arc<Kv>, ServiceError> {
         let _opening = self.opening.lock().await;
         if let Some(kv) = lock(&self.plugins).get(plugin) {
-            kv.set_quota(quota);
             return Ok(Arc::clone(kv));
         }
         let kv = Arc::new(Kv::open((self.stores)(plugin), quota, Arc::clone(&self.clock)).await?);

@@ -11,7 +11,7 @@ use futures_util::future::BoxFuture;
 use postern_core::hook::LiveHooks;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio::task::spawn_blocking;
 use tracing::{error, info, warn};
 
@@ -20,14 +20,6 @@ use tracing::{error, info, warn};
 const LOOK: Duration = Duration::from_secs(1);
 /// How often counters of plugins are written, and figures sorted.
 const FLUSH: Duration = Duration::from_secs(1);
-
-/// What [`Generations::run`] has to do next.
-enum Turn {
-    Stop,
-    Reload,
-    Flush,
-    Look,
-}
 
 /// Reads the config from where it was read when the server started.
 pub type ConfigReader = Arc<dyn Fn() -> Result<Config, ConfigError> + Send + Sync>;
@@ -64,10 +56,11 @@ impl Generations {
         metrics: Option<Metrics>,
     ) -> Result<Arc<Self>, PluginError> {
         let host = Host::new(config, facts)?;
+        // Looked at before they are read, as in a reload.
+        let watched = watched(config).await?;
         let loaded = host.load(config, &Loaded::default()).await?;
         host.sweep_code_cache(config, &loaded);
         let live = Arc::new(LiveHooks::new(loaded.hooks()));
-        let watched = Watched::now(loaded.components());
         let current = Mutex::new(Current { number: 1, loaded, config: Arc::new(config.clone()), watched });
         Ok(Arc::new(Self { host, live, read, metrics, current, reloading: tokio::sync::Mutex::default() }))
     }
@@ -106,11 +99,7 @@ impl Generations {
 
     async fn take(&self, before: &Current, config: Config, restart: Vec<String>) -> Result<Reloaded, PluginError> {
         // Looked at before they are read: a change that comes in between is seen as one.
-        let watched = spawn_blocking({
-            let files = config.written.plugin.iter().map(|plugin| plugin.component.clone()).collect();
-            move || Watched::now(files)
-        });
-        let watched = watched.await.map_err(|error| PluginError(error.to_string()))?;
+        let watched = watched(&config).await?;
         let loaded = self.host.load(&config, &before.loaded).await?;
         let number = before.number + 1;
         let plugins = loaded.views().into_iter().map(|view| view.name).collect();
@@ -135,29 +124,43 @@ impl Generations {
     }
 
     /// Watches for SIGHUP (`hangup`) and changed components, and keeps the plugins' counters on disk, until `stop`
-    /// turns true.
-    pub async fn run(self: Arc<Self>, mut hangup: tokio::sync::mpsc::Receiver<()>, mut stop: watch::Receiver<bool>) {
-        let (mut look, mut flush) = (tokio::time::interval(LOOK), tokio::time::interval(FLUSH));
-        let mut changing: Option<Watched> = None;
-        loop {
-            let turn = tokio::select! {
-                _ = stop.wait_for(|stop| *stop) => Turn::Stop,
-                Some(()) = hangup.recv() => Turn::Reload,
-                _ = flush.tick() => Turn::Flush,
-                _ = look.tick() => Turn::Look,
-            };
-            match turn {
-                Turn::Stop => break,
-                Turn::Reload => Self::tell("SIGHUP", Box::pin(self.reload_config()).await),
-                Turn::Look => changing = self.look(changing).await,
-                Turn::Flush => {
-                    self.host.flush().await;
-                    if let Some(metrics) = &self.metrics {
-                        metrics.upkeep();
-                    }
+    /// turns true. A reload that is under way then comes to nothing.
+    pub async fn run(self: Arc<Self>, mut hangup: mpsc::Receiver<()>, mut stop: watch::Receiver<bool>) {
+        let keeping = Arc::clone(&self);
+        let reloads = async move {
+            let mut look = tokio::time::interval(LOOK);
+            let mut changing: Option<Watched> = None;
+            loop {
+                tokio::select! {
+                    Some(()) = hangup.recv() => Self::tell("SIGHUP", Box::pin(self.reload_config()).await),
+                    _ = look.tick() => changing = Box::pin(self.look(changing)).await,
                 }
             }
+        };
+        // Counters are written while a plugin compiles, too.
+        let keep = async move {
+            let mut flush = tokio::time::interval(FLUSH);
+            loop {
+                flush.tick().await;
+                keeping.flush().await;
+                if let Some(metrics) = &keeping.metrics {
+                    metrics.upkeep();
+                }
+            }
+        };
+        let stopped = async move {
+            // Only fails if the sender is gone, which is a stop too.
+            let _ = stop.wait_for(|stop| *stop).await;
+        };
+        tokio::select! {
+            () = reloads => {}
+            () = keep => {}
+            () = stopped => {}
         }
+    }
+
+    /// Writes the plugins' counters to the store: the last word when the server stops, after all that calls plugins.
+    pub async fn flush(&self) {
         self.host.flush().await;
     }
 
@@ -184,15 +187,24 @@ impl Generations {
     }
 }
 
+/// The components' files as they are now.
+async fn watched(config: &Config) -> Result<Watched, PluginError> {
+    let files = config.written.plugin.iter().map(|plugin| plugin.component.clone()).collect();
+    spawn_blocking(move || Watched::now(files)).await.map_err(|error| PluginError(error.to_string()))
+}
+
 /// The sections that differ, those aside that a reload takes over.
 fn differing(old: &Config, new: &Config) -> Vec<String> {
+    // Secrets are not in the tables.
+    let secrets_differ = old.written.zone != new.written.zone;
     let table = |config: &Config| toml::Table::try_from(&config.written).unwrap_or_default();
     let (old, new) = (table(old), table(new));
     let mut names: Vec<&String> = old.keys().chain(new.keys()).collect();
     names.sort_unstable();
     names.dedup();
     let taken = |name: &str| matches!(name, "plugin" | "hooks");
-    names.into_iter().filter(|name| !taken(name) && old.get(*name) != new.get(*name)).cloned().collect()
+    let differs = |name: &str| old.get(name) != new.get(name) || (name == "zone" && secrets_differ);
+    names.into_iter().filter(|name| !taken(name) && differs(name)).cloned().collect()
 }
 
 impl crate::http::Control for Generations {

@@ -12,7 +12,7 @@ use postern_plugin_host::services::{HttpClient, KvRegistry, Services};
 use postern_plugin_host::{
     BreakerSpec, EngineOptions, Grants, Plugin, PluginHost, PluginSet, PluginSpec, Secrets, SetOptions, When,
 };
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
 /// Instances that there is room for at least: reloads may bring plugins that the server did not start with.
@@ -77,7 +77,7 @@ impl Host {
             return Ok(Loaded::default());
         }
         let host = self.engine(sections)?;
-        let cache_dir = config.data_dir().is_dir().then(|| cache_dir(config));
+        let cache_dir = is_own(config.data_dir()).then(|| cache_dir(config));
         let mut plugins = Vec::new();
         for section in sections {
             let spec = spec(section, cache_dir.clone())
@@ -90,6 +90,7 @@ impl Host {
             let hooks: Vec<_> = plugin.hooks().iter().map(|hook| hook.name()).collect();
             tracing::info!(plugin = plugin.author(), hooks = hooks.join(","), "plugin loaded");
         }
+        plugins.iter().for_each(|plugin| plugin.take_over());
         let limits = &config.written.hooks;
         let options = SetOptions { budget: limits.budget.0, concurrency: limits.concurrency };
         let hooks = Arc::new(PluginSet::new(plugins.clone(), options));
@@ -138,11 +139,6 @@ impl Loaded {
         Arc::clone(&self.hooks)
     }
 
-    /// The files of their components.
-    pub fn components(&self) -> Vec<PathBuf> {
-        self.plugins.iter().map(|plugin| plugin.spec().component.clone()).collect()
-    }
-
     /// What operators are shown of them.
     pub fn views(&self) -> Vec<PluginView> {
         self.plugins.iter().map(|plugin| view::plugin(plugin)).collect()
@@ -156,6 +152,13 @@ impl Loaded {
 
 fn cache_dir(config: &Config) -> PathBuf {
     config.data_dir().join("cache")
+}
+
+/// Is the folder this process's user's? What another user kept there, such as root who checks a config, the server
+/// would not trust.
+fn is_own(dir: &Path) -> bool {
+    use std::os::unix::fs::MetadataExt as _;
+    std::fs::metadata(dir).is_ok_and(|dir| dir.is_dir() && dir.uid() == rustix::process::geteuid().as_raw())
 }
 
 /// What the host is told of a `[[plugin]]` table; `cache_dir` is for compiled code.

@@ -5,7 +5,6 @@ use crate::config::Config;
 use crate::http::PluginView;
 use crate::spool::Facts;
 use postern_core::hook::{Hooks, NoHooks};
-use std::path::PathBuf;
 use std::sync::Arc;
 
 /// Loads nothing.
@@ -43,10 +42,6 @@ impl Host {
 impl Loaded {
     pub fn hooks(&self) -> Arc<dyn Hooks> {
         Arc::new(NoHooks)
-    }
-
-    pub fn components(&self) -> Vec<PathBuf> {
-        Vec::new()
     }
 
     pub fn views(&self) -> Vec<PluginView> {

@@ -80,9 +80,11 @@ pub(super) fn write_figures(plugins: &[Arc<Plugin>], out: &mut String) {
             let bound = *bound as f64 / 1e6;
             latency.line("_bucket", &format!("{},le=\"{bound}\"", labels(stats)), sum as f64);
         }
-        latency.line("_bucket", &format!("{},le=\"+Inf\"", labels(stats)), stats.calls as f64);
+        // Calls may have ended while the counters were read.
+        let calls = sum.max(stats.calls) as f64;
+        latency.line("_bucket", &format!("{},le=\"+Inf\"", labels(stats)), calls);
         latency.line("_sum", &labels(stats), stats.time.as_secs_f64());
-        latency.line("_count", &labels(stats), stats.calls as f64);
+        latency.line("_count", &labels(stats), calls);
     }
     let help = "Time that guests ran, without waiting for the host.";
     let mut guest = Figure::new(out, "postern_plugin_guest_seconds_total", "counter", help);

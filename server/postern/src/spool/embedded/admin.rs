@@ -64,6 +64,13 @@ pub(super) async fn apply(
     loop {
         let (recipients, next) = walk::slice(&handle.shared, filter, Some(action), after, SLICE).await?;
         for recipients in recipients.chunks(most) {
+            // These free nothing, and what is appended for each could fill the disk up.
+            if appended.is_some()
+                && action != Action::Delete
+                && let Some(full) = handle.shared.space.full()
+            {
+                return Err(SpoolError::Busy(full));
+            }
             let (recipients, notes) = if action == Action::Delete || appended.is_some() {
                 walk::describe(&handle.shared, recipients.to_vec(), action, appended.clone()).await?.into_iter().unzip()
             } else {

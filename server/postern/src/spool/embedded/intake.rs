@@ -24,7 +24,7 @@ pub(super) fn prepare(draft: EmbeddedSealed, mut message: NewMessage) -> Result<
         return Err(SpoolError::Invalid(format!("{recipients} recipients in {} queues", message.queues.len())));
     }
     let recipients = u32::try_from(recipients).map_err(|_| SpoolError::Invalid("too many recipients".to_owned()))?;
-    let EmbeddedSealed { id, body: body_of, share, room, first } = draft;
+    let EmbeddedSealed { id, body: body_of, share, mut room, first } = draft;
     // As long as there are chunks of other content under the id, it stays marked.
     let unmark = body_of.is_streamed() && !first.as_ref().is_some_and(|first| first.body.is_streamed());
     message.header = compact(message.header);
@@ -41,6 +41,7 @@ pub(super) fn prepare(draft: EmbeddedSealed, mut message: NewMessage) -> Result<
     };
     let starts = starts(&message, recipients)?;
     let facts = facts::encode(std::mem::take(&mut message.facts))?;
+    room.need_more(super::writer::facts_weight(&facts) as u64)?;
     let (queues, queue_of) = record::distinct(&message.queues);
     let row = record::encode_message(id, &message, &queues, &queue_of, len, ahead);
     let new = NewRow::new(id.0, row, header, body.clone(), unmark);

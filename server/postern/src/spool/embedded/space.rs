@@ -175,6 +175,11 @@ impl Room {
         Ok(())
     }
 
+    /// Makes sure that so many octets more are reserved.
+    pub(super) fn need_more(&mut self, octets: u64) -> Result<(), SpoolError> {
+        if octets == 0 { Ok(()) } else { self.need(self.octets.saturating_add(octets)) }
+    }
+
     /// A part of it, or all if there is less.
     pub(super) fn split(&mut self, octets: u64) -> Self {
         let octets = octets.min(self.octets);

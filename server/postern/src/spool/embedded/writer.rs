@@ -132,7 +132,7 @@ impl Incoming {
     }
 }
 
-fn facts_weight(facts: &[FactRow]) -> usize {
+pub(super) fn facts_weight(facts: &[FactRow]) -> usize {
     facts.iter().map(|fact| 64 + fact.len()).sum()
 }
 
