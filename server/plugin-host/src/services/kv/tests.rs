@@ -408,7 +408,9 @@ async fn a_reload_finds_the_same_state() {
     assert_eq!(kv.increment("a", 1, None).await, Ok(1));
     let reloaded = registry.open("p", 9).await.unwrap();
     assert_eq!(reloaded.increment("a", 1, None).await, Ok(2));
-    assert_eq!(word(kv.set("b", octets(1), None).await), "too-large", "the quota is the new one");
+    assert_eq!(kv.set("b", octets(1), None).await, Ok(()), "the quota is the old one until the reload is certain");
+    reloaded.set_quota(9);
+    assert_eq!(word(kv.set("c", octets(1), None).await), "too-large");
     world.store.broken.store(true, SeqCst);
     let failed = registry.flush().await;
     assert_eq!(failed.iter().map(|(name, error)| (&**name, error.word)).collect::<Vec<_>>(), [("p", "unavailable")]);
