@@ -59,7 +59,9 @@ fn run(message: &Message, words: &[&str]) -> Result<String> {
         ["kv-keys", prefix] => kv::keys(prefix).collect::<Result<Vec<_>, _>>()?.join(","),
         ["dns", name, kind] => dns::lookup(name, kind)?.join(" | "),
         ["secret", name] => secrets::get(name).unwrap_or_else(|| "none".to_owned()),
-        ["config", pointer] => config::get::<serde_json::Value>(pointer)?.map_or("none".into(), |value| value.to_string()),
+        ["config", pointer] => {
+            config::get::<serde_json::Value>(pointer)?.map_or("none".into(), |value| value.to_string())
+        }
         ["random"] => format!("{} {}", random::bytes(16).len(), random::number() != random::number()),
         ["clock"] => format!("{} {}", clock::now().as_secs() > 1_700_000_000, clock::monotonic() <= clock::monotonic()),
         ["metric", name, by] => {

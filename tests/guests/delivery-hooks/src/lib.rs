@@ -60,7 +60,8 @@ impl DeliveryBefore for DeliveryHooks {
             }
         }
         let (hop, tls, sources) = (delivery.next_hop(), delivery.tls(), delivery.sources().join(","));
-        let about = format!("{tag} {} of {} to {hop} {}", delivery.attempts(), delivery.recipient_count(), tls.as_str());
+        let about =
+            format!("{tag} {} of {} to {hop} {}", delivery.attempts(), delivery.recipient_count(), tls.as_str());
         delivery.prepend_header("X-Before", &format!("{about} from {sources} in {}", delivery.zone()))?;
         Ok(Decision::Go)
     }
