@@ -51,7 +51,6 @@ mod state;
 mod stats;
 mod subject;
 mod ticker;
-mod words;
 
 pub use breaker::BreakerSpec;
 pub use engine::{EngineError, EngineOptions, PluginHost};

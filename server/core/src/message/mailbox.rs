@@ -3,9 +3,7 @@
 //! The field is read as it stands in the message: in a value that was decoded first, an encoded word could pass for an
 //! address. Not for deciding where mail goes: that is the envelope's.
 
-use super::HeaderBlock;
-use mail_parser::HeaderValue;
-use mail_parser::parsers::MessageStream;
+use super::{HeaderBlock, words};
 
 /// A mailbox of a header field.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -85,9 +83,9 @@ impl Item {
         };
         let end = rest.char_indices().find(|&at| is_end(at)).map_or(rest.len(), |(at, _)| at);
         let (atom, rest) = rest.split_at(end);
-        match decode_word(atom) {
-            Some(text) => self.word(&text, true),
-            None => self.word(atom, false),
+        match words::word(atom) {
+            Some((text, len)) if len == atom.len() => self.word(&text, true),
+            _ => self.word(atom, false),
         }
         self.bare(atom);
         rest
@@ -162,14 +160,6 @@ fn skip_comment(rest: &str) -> &str {
         }
     }
     ""
-}
-
-/// One encoded word.
-fn decode_word(word: &str) -> Option<String> {
-    word.strip_prefix("=?")?.strip_suffix("?=")?;
-    let line = [word.as_bytes(), b"\r\n"].concat();
-    let HeaderValue::Text(text) = MessageStream::new(&line).parse_unstructured() else { return None };
-    (text != word).then(|| text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect())
 }
 
 #[cfg(test)]

@@ -11,9 +11,11 @@ mod mailbox;
 pub mod mime;
 mod received;
 mod source;
+mod words;
 
 pub use complete::{CompleteError, Completed, Completion};
 pub use header::{Field, HeaderBlock, HeaderError, HeaderSplitter, Position};
 pub use mailbox::{Mailbox, mailboxes};
 pub use received::Received;
 pub use source::{ContentSource, MemorySource};
+pub use words::{decode_words, encode_words};

@@ -13,10 +13,9 @@ mod session;
 use crate::bindings::postern::plugin::types;
 use crate::error::{BAD_ADDRESS, BAD_NAME, BAD_VALUE, HostResult, TOO_LARGE, error};
 use crate::state::GuestState;
-use crate::words;
 use postern_core::hook::{Attributes, HookPoint, MAX_ATTRIBUTE, MAX_ATTRIBUTES, Transaction};
 use postern_core::mail::Address;
-use postern_core::message::{Field, HeaderError};
+use postern_core::message::{Field, HeaderError, decode_words, encode_words};
 use std::time::Duration;
 use wasmtime::Result;
 
@@ -102,7 +101,7 @@ fn writable(value: String, smtputf8: bool) -> HostResult<String> {
     if has_control {
         return Err(error(BAD_VALUE, "a header field's value has no control characters"));
     }
-    if is_ascii || smtputf8 { Ok(value) } else { Ok(words::encode(&value)) }
+    if is_ascii || smtputf8 { Ok(value) } else { Ok(encode_words(&value)) }
 }
 
 fn header_error(refused: HeaderError) -> String {
@@ -115,7 +114,7 @@ fn header_error(refused: HeaderError) -> String {
 }
 
 fn value(field: &Field) -> String {
-    words::decode(field.value())
+    decode_words(field.value())
 }
 
 fn name_of(field: &Field) -> String {

@@ -1,10 +1,13 @@
-//! Encoded words (RFC 2047) in header values that plugins read and write.
+//! Encoded words (RFC 2047) in header values, read and written.
 
-use std::fmt::Write as _;
+use super::mime::{Charset, to_text};
+use data_encoding::{BASE64, BASE64_NOPAD, Encoding};
+use std::sync::LazyLock;
 
-/// Shows a value as a person would read it: encoded words in UTF-8, ISO-8859-1 and US-ASCII decoded, the others left as
-/// they stand, control characters as spaces (an encoded word can hide a line end).
-pub(crate) fn decode(value: String) -> String {
+/// Shows a value as a person would read it: encoded words decoded, those in an unknown charset left as they stand, control
+/// characters as spaces (an encoded word can hide a line end).
+#[must_use]
+pub fn decode_words(value: String) -> String {
     if !value.contains("=?") {
         return plain(value);
     }
@@ -34,29 +37,30 @@ fn plain(value: String) -> String {
     if value.contains(char::is_control) { value.replace(char::is_control, " ") } else { value }
 }
 
-/// The encoded word that `text` starts with: what it says, and its length.
-fn word(text: &str) -> Option<(String, usize)> {
-    let mut parts = text[2..].splitn(4, '?');
+/// The encoded word that `text` starts with: what it says, and its length. None if it is none, or of a charset that is
+/// not known.
+pub(super) fn word(text: &str) -> Option<(String, usize)> {
+    let mut parts = text.strip_prefix("=?")?.splitn(4, '?');
     let (charset, encoding, encoded, after) = (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
     if !after.starts_with('=') {
         return None;
     }
-    let bytes = match encoding {
-        "b" | "B" => from_base64(encoded)?,
-        "q" | "Q" => from_q(encoded)?,
+    let octets = match encoding {
+        "b" | "B" => base64(encoded)?,
+        "q" | "Q" => quoted(encoded)?,
         _ => return None,
     };
-    // RFC 2231 allows a language after the charset: `utf-8*en`.
-    let charset = charset.split('*').next().unwrap_or_default().to_ascii_lowercase();
-    let decoded = match charset.as_str() {
-        "utf-8" | "utf8" | "us-ascii" => String::from_utf8_lossy(&bytes).into_owned(),
-        "iso-8859-1" | "latin1" => bytes.iter().map(|b| char::from(*b)).collect(),
-        _ => return None,
-    };
-    Some((decoded, text.len() - after.len() + 1))
+    // RFC 2231 section 5 allows a language after the charset: `utf-8*en`.
+    let charset = charset.split('*').next().filter(|charset| !charset.is_empty())?;
+    if Charset::new(Some(charset)) == Charset::Unknown {
+        return None;
+    }
+    let decoded = to_text(&octets, Some(charset)).ok()?.text;
+    Some((plain(decoded), text.len() - after.len() + 1))
 }
 
-fn from_q(text: &str) -> Option<Vec<u8>> {
+/// The encoding Q (section 4.2).
+fn quoted(text: &str) -> Option<Vec<u8>> {
     let mut out = Vec::with_capacity(text.len());
     let mut bytes = text.bytes();
     while let Some(b) = bytes.next() {
@@ -72,41 +76,24 @@ fn from_q(text: &str) -> Option<Vec<u8>> {
     Some(out)
 }
 
-const BASE64: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+/// Bits behind the last octet may be anything: some senders leave them set.
+static LENIENT: LazyLock<Encoding> = LazyLock::new(|| {
+    let mut specification = BASE64_NOPAD.specification();
+    specification.check_trailing_bits = false;
+    specification.encoding().unwrap_or(BASE64_NOPAD)
+});
 
-fn from_base64(text: &str) -> Option<Vec<u8>> {
-    let mut out = Vec::with_capacity(text.len() / 4 * 3);
-    let (mut bits, mut count) = (0_u32, 0);
-    for b in text.trim_end_matches('=').bytes() {
-        let digit = BASE64.iter().position(|c| *c == b)?;
-        bits = (bits << 6 | u32::try_from(digit).ok()?) & 0xff_ffff;
-        count += 6;
-        if count >= 8 {
-            count -= 8;
-            out.push(u8::try_from(bits >> count & 0xff).ok()?);
-        }
-    }
-    Some(out)
-}
-
-fn to_base64(bytes: &[u8]) -> String {
-    let mut out = String::new();
-    for chunk in bytes.chunks(3) {
-        let byte = |at: usize| u32::from(*chunk.get(at).unwrap_or(&0));
-        let bits = byte(0) << 16 | byte(1) << 8 | byte(2);
-        for digit in 0..4 {
-            let index = usize::try_from(bits >> (18 - 6 * digit) & 63).unwrap_or(0);
-            out.push(if digit <= chunk.len() { char::from(BASE64[index]) } else { '=' });
-        }
-    }
-    out
+/// The encoding B (section 4.1), with or without its padding.
+fn base64(text: &str) -> Option<Vec<u8>> {
+    LENIENT.decode(text.trim_end_matches('=').as_bytes()).ok()
 }
 
 /// Octets of text in one encoded word: with its frame and in base64 it stays within 75 characters (section 2).
 const WORD: usize = 45;
 
 /// Writes a value that is not ASCII as encoded words from its first to its last word that needs it.
-pub(crate) fn encode(value: &str) -> String {
+#[must_use]
+pub fn encode_words(value: &str) -> String {
     let needs = |word: &str| !word.is_ascii();
     let words: Vec<&str> = value.split(' ').collect();
     let (Some(first), Some(last)) = (words.iter().position(|w| needs(w)), words.iter().rposition(|w| needs(w))) else {
@@ -118,9 +105,7 @@ pub(crate) fn encode(value: &str) -> String {
     while !rest.is_empty() {
         let piece = &rest[..rest.floor_char_boundary(WORD)];
         rest = &rest[piece.len()..];
-        let mut word = String::new();
-        let _ = write!(word, "=?utf-8?B?{}?=", to_base64(piece.as_bytes()));
-        out.push(word);
+        out.push(format!("=?utf-8?B?{}?=", BASE64.encode(piece.as_bytes())));
     }
     out.extend(words[last + 1..].iter().map(|word| (*word).to_owned()));
     out.join(" ")
@@ -132,14 +117,15 @@ mod tests {
 
     #[test]
     fn decodes() {
-        let check = |value: &str, expected: &str| assert_eq!(decode(value.to_owned()), expected, "{value}");
+        let check = |value: &str, expected: &str| assert_eq!(decode_words(value.to_owned()), expected, "{value}");
         check("plain", "plain");
         check("=?utf-8?Q?J=C3=B5e_x?= y", "Jõe x y");
         check("a =?UTF-8?B?SsO1ZQ==?= =?iso-8859-1?q?=E9?= b", "a Jõeé b");
         check("=?utf-8?B?YQ0KYg==?=", "a  b");
         check("=?utf-8*en?q?a?=", "a");
+        check("=?koi8-r?Q?=C1?=", "а");
         for left in
-            ["=?", "=?utf-8?Q?", "=?utf-8?X?a?=", "=?koi8-r?Q?=C1?=", "=?utf-8?Q?=Z1?=", "=?utf-8?Q?a?", "a =? b"]
+            ["=?", "=?utf-8?Q?", "=?utf-8?X?a?=", "=?x-klingon?Q?=C1?=", "=?utf-8?Q?=Z1?=", "=?utf-8?Q?a?", "a =? b"]
         {
             check(left, left);
         }
@@ -148,10 +134,10 @@ mod tests {
     #[test]
     fn encodes_and_decodes_to_the_same() {
         for value in ["plain ascii", "Jõe", "to Jõe and Ülo again", &"õ".repeat(200), "ends in õ", " õ "] {
-            let encoded = encode(value);
+            let encoded = encode_words(value);
             assert!(encoded.is_ascii(), "{encoded}");
             assert!(encoded.split(' ').all(|word| word.len() <= 75), "{encoded}");
-            assert_eq!(decode(encoded), value);
+            assert_eq!(decode_words(encoded), value);
         }
     }
 }
