@@ -267,3 +267,23 @@ fn what_is_too_old_is_not_deferred_for_ever() {
     assert!(server.log_lines("FAILED temp-mercy@example.org 001 expire 4.2.1").len() == 1);
     server.wait_empty();
 }
+
+#[test]
+fn what_is_delivered_does_not_wait_for_plugins() {
+    let sink = AioSink::start();
+    let slow = plugin("one", "", "cpu = '50s'\ndeadline = '55s'");
+    let mut server = Postern::start(sink.port, &slow);
+    let mut client = Client::hello(server.port).unwrap();
+    let to = ["bob@example.org", "perm-slow@example.org"];
+    assert_eq!(client.mail("", &to, "Subject: plain\r\n\r\nbody\r\n").unwrap().code, 250);
+    // The plugin is asked about the one that failed; the other is out of the queue meanwhile.
+    let left = wait_for("one recipient", || Some(server.queue()).filter(|rows| rows.len() == 1));
+    assert_eq!((&left[0]["recipient"], &left[0]["state"]), (&"perm-slow@example.org".into(), &"attempt".into()));
+    server.kill();
+    let toml = server.dir().join("postern.toml");
+    let config = std::fs::read_to_string(&toml).unwrap();
+    std::fs::write(&toml, config.split("[[plugin]]").next().unwrap()).unwrap();
+    server.restart();
+    server.wait_empty();
+    assert_eq!(sink.messages().len(), 1, "nothing was delivered twice");
+}

@@ -75,6 +75,12 @@ impl Bounce for DeliveryHooks {
             let (action, status, scope) = (failure.action(), failure.status(), failure.scope());
             let line = format!("{} {} {status} {}", failure.seq(), action.as_str(), scope.as_str());
             log::info(&format!("FAILED {recipient} {line} {} {said}", failure.attempts()));
+            if recipient.contains("slow") {
+                // For as long as it may.
+                loop {
+                    std::hint::black_box(());
+                }
+            }
             if recipient.contains("mercy") {
                 match failure.defer() {
                     Ok(()) => {}
