@@ -25,7 +25,6 @@ mod server;
 mod sink;
 mod tap;
 mod tls_sink;
-mod web;
 
 pub use client::{Client, Reply};
 pub use counting_sink::CountingSink;
@@ -46,7 +45,6 @@ pub use server::{Exit, Postern, Setup, binary, check, root};
 pub use sink::{AioSink, PYTHON, SmtpSink};
 pub use tap::{Tap, unclean};
 pub use tls_sink::{TlsSetup, TlsSink};
-pub use web::WebService;
 
 use std::net::TcpListener;
 use std::process::{Command, Output};

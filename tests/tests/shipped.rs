@@ -3,9 +3,7 @@
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
-use postern_tests::{AioSink, Client, Postern, WebService, root, wait_for};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU16, Ordering};
+use postern_tests::{AioSink, Client, HttpPeer, Postern, root, wait_for};
 
 /// A server with this plugin.
 fn start(next_hop: u16, name: &str, grants: &str, config: &str) -> Postern {
@@ -105,22 +103,21 @@ fn a_message_that_comes_back_is_refused() {
 
 #[test]
 fn bounces_are_posted_until_the_service_takes_them() {
-    let status = Arc::new(AtomicU16::new(503));
-    let answer = Arc::clone(&status);
-    let web = WebService::start(move |_| (answer.load(Ordering::SeqCst), String::new()));
+    let web = HttpPeer::start();
+    web.answer(&[("", 503, "")]);
     let sink = AioSink::start();
-    let grants = format!("{{ http = ['{}'], kv = true, secrets = {{}} }}", web.url());
-    let mut server = start(sink.port, "http-bounce", &grants, &format!("url = '{}/bounces'", web.url()));
+    let grants = format!("{{ http = ['{}'], kv = true, secrets = {{}} }}", web.url(""));
+    let mut server = start(sink.port, "http-bounce", &grants, &format!("url = '{}'", web.url("/asked")));
     let mut client = Client::hello(server.port).unwrap();
     let content = "Subject: hi\r\nX-FBL: campaign 7\r\n\r\nbody\r\n";
     assert_eq!(client.mail("a@b.example", &["perm@d.example"], content).unwrap().code, 250);
-    wait_for("two tries", || (web.requests().len() >= 2).then_some(()));
+    wait_for("two tries", || (web.asked().len() >= 2).then_some(()));
     // The report is in the server's store: it goes on after any end.
     server.kill();
     server.restart();
-    status.store(200, Ordering::SeqCst);
-    let tries = web.requests().len();
-    let requests = wait_for("one more", || Some(web.requests()).filter(|requests| requests.len() > tries));
+    web.answer(&[("", 200, "")]);
+    let tries = web.asked().len();
+    let requests = wait_for("one more", || Some(web.asked()).filter(|requests| requests.len() > tries));
     assert!(requests.iter().all(|request| *request == requests[0]), "{requests:?}");
     for part in [
         "to=perm%40d.example",
@@ -136,26 +133,19 @@ fn bounces_are_posted_until_the_service_takes_them() {
 
 #[test]
 fn a_service_says_who_may_send_and_how() {
-    let web = WebService::start(|form| {
-        let from = form.split('&').find_map(|pair| pair.strip_prefix("from=")).unwrap_or_default();
-        (
-            200,
-            match from {
-                "bad%40b.example" => r#"{"error": "Account is closed", "code": 553}"#.to_owned(),
-                "later%40b.example" => r#"{"error": "Over quota", "code": 452}"#.to_owned(),
-                "broken%40b.example" => "<html>".to_owned(),
-                "alias%40b.example" => {
-                    r#"{"rewriteFrom": "Real <real@b.example>", "sendingZone": "bulk", "attributes": {"plan": "free"}}"#
-                        .into()
-                }
-                _ => "{}".to_owned(),
-            },
-        )
-    });
+    let web = HttpPeer::start();
+    let alias = r#"{"rewriteFrom": "Real <real@b.example>", "sendingZone": "bulk", "attributes": {"plan": "free"}}"#;
+    web.answer(&[
+        ("from=bad%40b.example", 200, r#"{"error": "Account is closed", "code": 553}"#),
+        ("from=later%40b.example", 200, r#"{"error": "Over quota", "code": 452}"#),
+        ("from=broken%40b.example", 200, "<html>"),
+        ("from=alias%40b.example", 200, alias),
+        ("", 200, "{}"),
+    ]);
     let (sink, bulk) = (AioSink::start(), AioSink::start());
-    let grants = format!("{{ http = ['{}'], clock = true, secrets = {{}} }}", web.url());
+    let grants = format!("{{ http = ['{}'], clock = true, secrets = {{}} }}", web.url(""));
     let zone = format!("[zone.bulk]\nsmart_host = {{ host = '127.0.0.1', port = {} }}", bulk.port);
-    let config = format!("url = '{}/config'\n{zone}", web.url());
+    let config = format!("url = '{}'\n{zone}", web.url("/asked"));
     let server = start(sink.port, "http-config", &grants, &config);
     let mut client = Client::hello(server.port).unwrap();
     let mut refused = |from: &str, class: u16| {
@@ -173,7 +163,7 @@ fn a_service_says_who_may_send_and_how() {
     assert_eq!(messages[0]["mail_from"], "real@b.example");
     let content = messages[0]["content"].as_str().unwrap();
     assert!(content.contains("\r\nFrom: \"Alias\" <real@b.example>\r\n"), "{content}");
-    let asked = web.requests();
+    let asked = web.asked();
     assert!(asked[0].contains("origin=127.0.0.1") && asked[0].contains("transtype=ESMTP"), "{asked:?}");
     assert!(sink.messages().is_empty());
 }

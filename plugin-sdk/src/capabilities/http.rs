@@ -95,6 +95,16 @@ impl Request {
         self.header("Content-Type", "application/x-www-form-urlencoded").body(crate::form::encode(pairs))
     }
 
+    /// Authenticates as this user with HTTP's Basic, with the secret `password`.
+    ///
+    /// # Errors
+    /// The plugin was not given that secret.
+    pub fn basic_auth_by_secret(self, user: &str) -> Result<Self> {
+        let password = crate::secrets::get("password");
+        let password = password.ok_or_else(|| Error::new("there is a user, but no secret `password`"))?;
+        Ok(self.basic_auth(user, &password))
+    }
+
     /// The body is the message as it stands now. The host streams it; nothing of it enters the plugin.
     pub fn body_message(self, message: &Message) -> Self {
         let result = self.request.body_message(&message.0);

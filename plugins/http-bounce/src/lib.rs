@@ -144,9 +144,7 @@ impl HttpBounce {
     fn post(&self, report: &Report) -> Result<()> {
         let mut request = http::Request::post(&self.url).header("Idempotency-Key", &report.key);
         if let Some(user) = &self.user {
-            let password =
-                secrets::get("password").ok_or_else(|| Error::new("there is a user, but no secret `password`"))?;
-            request = request.basic_auth(user, &password);
+            request = request.basic_auth_by_secret(user)?;
         }
         if let Some(timeout) = self.timeout {
             request = request.timeout(timeout);

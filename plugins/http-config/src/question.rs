@@ -68,9 +68,7 @@ impl Service {
             .header("Accept", "application/json")
             .body(request);
         if let Some(user) = &self.user {
-            let password =
-                secrets::get("password").ok_or_else(|| Error::new("there is a user, but no secret `password`"))?;
-            post = post.basic_auth(user, &password);
+            post = post.basic_auth_by_secret(user)?;
         }
         if let Some(timeout) = self.timeout {
             post = post.timeout(timeout);

@@ -92,7 +92,7 @@ impl PluginSet {
             start = end;
             let stop = match called {
                 Ok(done) if plugin.spec.shadow => {
-                    shadowed(plugin, point, &held, &done);
+                    shadowed(plugin, point, &done);
                     continue;
                 }
                 Ok(Done { subject: edited, said, changes: made }) => {
@@ -130,12 +130,12 @@ impl PluginSet {
 }
 
 /// What a shadow would have done.
-fn shadowed(plugin: &Plugin, point: HookPoint, held: &Held<'_>, done: &Done) {
+fn shadowed(plugin: &Plugin, point: HookPoint, done: &Done) {
     let changes: Vec<&str> = done.changes.iter().map(|change| change.what.as_str()).collect();
     tracing::info!(
         plugin = plugin.author(),
         hook = point.name(),
-        queue_id = held.queue_id().map(tracing::field::display),
+        queue_id = done.subject.queue_id().map(tracing::field::display),
         verdict = ?done.said,
         changes = changes.join("; "),
         "SHADOW"
@@ -146,11 +146,12 @@ fn shadowed(plugin: &Plugin, point: HookPoint, held: &Held<'_>, done: &Done) {
 fn failed(plugin: &Plugin, point: HookPoint, held: &Held<'_>, error: CallError, out_of_time: bool) -> Option<Why> {
     // A plugin that rests has been complained of enough.
     if !matches!(error, CallError::Resting) {
+        let subject = held.copy();
         tracing::warn!(
             plugin = plugin.author(),
             hook = point.name(),
-            session = held.session_id(),
-            queue_id = held.queue_id().map(tracing::field::display),
+            session = subject.session_id(),
+            queue_id = subject.queue_id().map(tracing::field::display),
             kind = error.kind().name(),
             on_error = ?plugin.spec.on_error,
             "plugin call failed: {error}"

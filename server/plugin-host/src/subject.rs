@@ -69,28 +69,6 @@ impl Held<'_> {
             Self::Failures(failures) => Some(&mut failures.changes),
         }
     }
-
-    pub(crate) fn queue_id(&self) -> Option<QueueId> {
-        match self {
-            Self::Message(transaction) | Self::Recipient(transaction, _) | Self::Routing(transaction, _) => {
-                transaction.queue_id
-            }
-            Self::Delivery(delivery) => Some(delivery.id),
-            Self::Failures(failures) => Some(failures.id),
-            Self::Session(_) => None,
-        }
-    }
-
-    /// For the log.
-    pub(crate) fn session_id(&self) -> Option<&str> {
-        match self {
-            Self::Session(session) => Some(&session.id),
-            Self::Message(transaction) | Self::Recipient(transaction, _) | Self::Routing(transaction, _) => {
-                Some(&transaction.session.id)
-            }
-            Self::Delivery(_) | Self::Failures(_) => None,
-        }
-    }
 }
 
 impl Subject {

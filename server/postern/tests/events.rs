@@ -2,8 +2,11 @@
 //! told so by the environment.
 #![allow(missing_docs, clippy::unwrap_used, clippy::print_stdout)]
 
+mod killed;
+
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
+use killed::{lines_until_killed, say};
 use postern::events::{Happened, Kind, Outbox, run};
 use postern::spool::embedded::{Embedded, Options};
 use postern::spool::{
@@ -18,9 +21,8 @@ use postern_core::mail::{Address, Envelope, QueueId, Recipient, ReversePath, Seq
 use postern_core::route::QueueKey;
 use postern_core::time::Timestamp;
 use std::collections::BTreeSet;
-use std::io::{BufRead as _, BufReader, Write as _};
+use std::io::Write as _;
 use std::path::Path;
-use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::sync::watch;
@@ -300,10 +302,6 @@ async fn keys_rise_over_restarts_and_clocks_that_go_back() {
 
 const DIR: &str = "POSTERN_TEST_EVENTS";
 
-fn say(word: &str, id: QueueId) {
-    writeln!(std::io::stdout().lock(), "{word} {id}").unwrap();
-}
-
 /// The child's part: commits, settles and takes events until it is killed.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn child() {
@@ -345,27 +343,13 @@ async fn a_killed_process_loses_no_event() {
     };
     let rounds = if std::env::var_os("POSTERN_SOAK").is_some() { 60 } else { 6 };
     for round in 0..rounds {
-        let mut child = Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "child", "--nocapture"])
-            .env(DIR, dir.path())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        // The end of the last line may be torn.
-        let lines = BufReader::new(child.stdout.take().unwrap()).split(b'\n').map_while(Result::ok);
-        for (n, line) in (0..).zip(lines) {
-            let line = String::from_utf8_lossy(&line).into_owned();
+        for line in lines_until_killed(DIR, dir.path(), 61 + round * 60) {
             match line.split_once(' ') {
                 Some(("accepted" | "delivered", id)) if id.len() == 18 => drop(happened.insert(line)),
                 Some(("event", json)) if json.ends_with('}') => drop(taken.insert(event(json))),
                 _ => {}
             }
-            if n == 60 + round * 60 {
-                child.kill().unwrap();
-            }
         }
-        child.wait().unwrap();
     }
     let spool = open(dir.path());
     let rows = spool.scan("node/event/one", b"", None, T0, 1_000_000).await.unwrap();

@@ -5,19 +5,19 @@
 //! test; what a power cut does is tested on a simulated disk beside the engine.
 #![allow(missing_docs, clippy::unwrap_used, clippy::print_stdout)]
 
+mod killed;
 mod spool_suite;
 
+use killed::{lines_until_killed, say};
 use postern::spool::embedded::{Embedded, Options};
 use postern::spool::{Draft, SealedDraft, Settle, Spool};
 use postern_core::mail::QueueId;
 use spool_suite::*;
 use std::collections::BTreeSet;
-use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::Path;
-use std::process::{Command, Stdio};
 
 const DIR: &str = "POSTERN_TEST_SPOOL";
-const ROUNDS: u64 = 6;
+const ROUNDS: usize = 6;
 
 fn open(dir: &Path) -> Embedded {
     Embedded::open(dir, Options { pregrow: 0, min_free: 0, ..Options::new(now) }).unwrap()
@@ -26,10 +26,6 @@ fn open(dir: &Path) -> Embedded {
 fn body(id: QueueId) -> bytes::Bytes {
     let len = if id.0.is_multiple_of(7) { 400_000 } else { 4096 };
     pattern(len, id.0)
-}
-
-fn say(word: &str, id: QueueId) {
-    writeln!(std::io::stdout().lock(), "{word} {id}").unwrap();
 }
 
 /// The child's part: it ends by being killed, or when nobody listens any more.
@@ -77,17 +73,7 @@ async fn a_killed_process_loses_nothing() {
     let dir = tempfile::tempdir().unwrap();
     let (mut committed, mut settling, mut settled) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
     for round in 0..ROUNDS {
-        let mut child = Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "child", "--nocapture"])
-            .env(DIR, dir.path())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        let lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        for (n, line) in (0..).zip(lines) {
-            // Lines that were written before the kill are read to the last one; the end may be torn.
-            let Ok(line) = line else { break };
+        for line in lines_until_killed(DIR, dir.path(), 41 + round * 60) {
             if let Some((word, Ok(id))) = line.split_once(' ').map(|(word, id)| (word, id.parse::<QueueId>())) {
                 match word {
                     "committed" => committed.insert(id),
@@ -96,11 +82,7 @@ async fn a_killed_process_loses_nothing() {
                     _ => false,
                 };
             }
-            if n == 40 + round * 60 {
-                child.kill().unwrap();
-            }
         }
-        child.wait().unwrap();
 
         let spool = open(dir.path());
         for id in &committed {

@@ -19,7 +19,7 @@ pub fn memory_stores() -> KvStores {
 type Rows = BTreeMap<String, (Bytes, Option<Timestamp>)>;
 
 #[derive(Default)]
-struct Memory(Mutex<Rows>);
+pub(super) struct Memory(pub(super) Mutex<Rows>);
 
 fn is_there(expires: Option<Timestamp>, now: Timestamp) -> bool {
     expires.is_none_or(|expires| expires > now)

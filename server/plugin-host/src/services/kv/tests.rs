@@ -1,13 +1,13 @@
 //! The whole of [`Kv`] over a store in memory, with time by hand. A crash is another `Kv` over the same store.
 
+use super::memory::Memory;
 use super::*;
-use std::collections::BTreeMap;
-use std::ops::Bound;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::SeqCst};
 
+/// A store in memory that breaks and stops on demand.
 #[derive(Default)]
-struct Memory {
-    rows: Mutex<BTreeMap<String, (Bytes, Option<Timestamp>)>>,
+struct Faulty {
+    memory: Memory,
     /// Writes fail.
     broken: AtomicBool,
     /// Writes wait until it is false.
@@ -16,13 +16,11 @@ struct Memory {
     scans: AtomicUsize,
 }
 
-impl KvStore for Memory {
+impl KvStore for Faulty {
     fn get<'a>(&'a self, key: &'a str, now: Timestamp) -> BoxFuture<'a, Result<Option<Bytes>, ServiceError>> {
         Box::pin(async move {
             tokio::task::yield_now().await;
-            let rows = lock(&self.rows);
-            let live = rows.get(key).filter(|(_, expires)| expires.is_none_or(|at| at > now));
-            Ok(live.map(|(value, _)| value.clone()))
+            self.memory.get(key, now).await
         })
     }
 
@@ -34,12 +32,7 @@ impl KvStore for Memory {
         limit: usize,
     ) -> BoxFuture<'a, Result<Vec<(String, Bytes)>, ServiceError>> {
         self.scans.fetch_add(1, SeqCst);
-        let start = after.map_or(Bound::Unbounded, Bound::Excluded);
-        let rows = lock(&self.rows);
-        let range = rows.range::<str, _>((start, Bound::Unbounded));
-        let live = range.filter(|(key, (_, expires))| key.starts_with(prefix) && expires.is_none_or(|at| at > now));
-        let found = live.take(limit).map(|(key, (value, _))| (key.clone(), value.clone())).collect();
-        Box::pin(std::future::ready(Ok(found)))
+        self.memory.scan(prefix, after, now, limit)
     }
 
     fn write(&self, rows: Vec<KvRow>) -> BoxFuture<'_, Result<(), ServiceError>> {
@@ -52,20 +45,13 @@ impl KvStore for Memory {
                 return Err(ServiceError::unavailable("broken"));
             }
             self.writes.fetch_add(1, SeqCst);
-            let mut stored = lock(&self.rows);
-            for row in rows {
-                match row.value {
-                    Some(value) => stored.insert(row.key, (value, row.expires)),
-                    None => stored.remove(&row.key),
-                };
-            }
-            Ok(())
+            self.memory.write(rows).await
         })
     }
 }
 
 struct World {
-    store: Arc<Memory>,
+    store: Arc<Faulty>,
     time: Arc<AtomicU64>,
 }
 
@@ -139,7 +125,7 @@ async fn what_is_not_taken() {
     assert_eq!(word(kv.increment("k", 1, Some(Duration::ZERO)).await), "bad-value");
     kv.set(&"k".repeat(MAX_KEY), octets(MAX_VALUE), Some(Duration::MAX)).await.unwrap();
     assert_eq!(kv.get(&"k".repeat(MAX_KEY)).await.unwrap().unwrap().len(), MAX_VALUE);
-    world.store.rows.lock().unwrap().insert("bad".into(), (Bytes::from_static(b"?"), None));
+    world.store.memory.0.lock().unwrap().insert("bad".into(), (Bytes::from_static(b"?"), None));
     for _ in 0..2 {
         assert_eq!(word(kv.get("bad").await), "unavailable");
         assert_eq!(word(kv.increment("bad", 1, None).await), "unavailable");
