@@ -1,5 +1,5 @@
-//! A real Exim as the next hop: its own config and spool, on loopback alone, all mail into one Maildir. It offers
-//! STARTTLS. `scripts/exim` unpacks it.
+//! A real Exim: its own config and spool, on loopback alone. As the next hop it keeps all mail in one Maildir and offers
+//! STARTTLS; as the client it sends all mail on, with CHUNKING where that is offered. `scripts/exim` unpacks it.
 
 use crate::maildir::{Maildir, certificate};
 use crate::postfix::count_files;
@@ -23,6 +23,16 @@ impl Exim {
     /// It does not start.
     #[must_use]
     pub fn start() -> Option<Self> {
+        Self::start_with(STORE)
+    }
+
+    /// One that sends all mail to a port on loopback.
+    #[must_use]
+    pub fn start_sending_to(port: u16) -> Option<Self> {
+        Self::start_with(&SEND.replace("PORT", &port.to_string()))
+    }
+
+    fn start_with(routers: &str) -> Option<Self> {
         let found = Command::new(root().join("scripts/exim")).output().ok()?;
         if !crate::process::is_root() || !found.status.success() {
             return None;
@@ -38,7 +48,7 @@ impl Exim {
         for path in ["spool", "mail", "key.pem"] {
             let _ = run("chown", &["nobody", place.join(path).to_str().expect("a path")]);
         }
-        std::fs::write(place.join("exim.conf"), config(place, &program, port)).expect("a config file");
+        std::fs::write(place.join("exim.conf"), config(place, &program, port, routers)).expect("a config file");
         users(place);
         let mut command = Command::new(program);
         command
@@ -64,6 +74,12 @@ impl Exim {
         Maildir::new(self.dir.path().join("mail/all"))
     }
 
+    /// What it has logged.
+    #[must_use]
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.dir.path().join("spool/main.log")).unwrap_or_default()
+    }
+
     /// Waits until nothing is left in its spool.
     pub fn wait_empty(&self) {
         let input = self.dir.path().join("spool/input");
@@ -82,8 +98,36 @@ fn users(dir: &Path) {
     }
 }
 
-fn config(dir: &Path, program: &str, port: u16) -> String {
+const STORE: &str = "begin routers
+all:
+  driver = accept
+  transport = store
+begin transports
+store:
+  driver = appendfile
+  directory = DIR/mail/all
+  maildir_format
+  create_directory
+  return_path_add
+";
+
+const SEND: &str = "begin routers
+all:
+  driver = manualroute
+  route_list = * 127.0.0.1::PORT byname
+  self = send
+  transport = send
+begin transports
+send:
+  driver = smtp
+  hosts_try_chunking = *
+  hosts_avoid_tls = *
+  message_linelength_limit = 1000000
+";
+
+fn config(dir: &Path, program: &str, port: u16, routers: &str) -> String {
     let dir = dir.display();
+    let routers = routers.replace("DIR", &dir.to_string());
     // Deliveries run as the user that receives, so that no part of it needs root.
     format!(
         "exim_path = {program}
@@ -106,17 +150,6 @@ tls_certificate = {dir}/cert.pem
 tls_privatekey = {dir}/key.pem
 acl_smtp_rcpt = accept
 message_size_limit = 0
-begin routers
-all:
-  driver = accept
-  transport = store
-begin transports
-store:
-  driver = appendfile
-  directory = {dir}/mail/all
-  maildir_format
-  create_directory
-  return_path_add
-"
+{routers}"
     )
 }

@@ -1,5 +1,5 @@
 //! Other people's messages pass unchanged: some 370 of them from the test suites of mail software, and lines and octets
-//! that none of them has, in by SMTP and out to aiosmtpd. The judge is a Python program of its own
+//! that none of them has, in by DATA and by BDAT, out to aiosmtpd. The judge is a Python program of its own
 //! (`tests/src/corpora.py`); what leaves is also scanned on the wire.
 //!
 //! `scripts/corpora` gathers the messages. A source that can't be had is named as "not run"; mail-parser's is always
@@ -79,8 +79,29 @@ fn submit_with(client: &mut Client, name: &str, octets: &[u8], body: &str) -> Re
     client.reply().unwrap()
 }
 
+/// By BDAT (RFC 3030), in chunks that are cut where it hurts: single octets, within line ends, none at all.
+fn submit_in_chunks(client: &mut Client, name: &str, octets: &[u8]) -> Reply {
+    let body = if octets.is_ascii() { "" } else { " BODY=8BITMIME" };
+    client.command(&format!("MAIL FROM:<{SENDER}>{body}"), 2).unwrap();
+    client.command(&format!("RCPT TO:<{name}@d.example>"), 2).unwrap();
+    let (mut rest, mut sizes) = (octets, [1, 2, 0, 3, 1000, 7, 63].into_iter().cycle());
+    loop {
+        let (chunk, left) = rest.split_at(sizes.next().unwrap().min(rest.len()));
+        let is_last = left.is_empty();
+        let last = if is_last { " LAST" } else { "" };
+        client.send(&[format!("BDAT {}{last}\r\n", chunk.len()).as_bytes(), chunk].concat()).unwrap();
+        let reply = client.reply().unwrap();
+        if is_last || reply.code != 250 {
+            return reply;
+        }
+        rest = left;
+    }
+}
+
+type Submit = fn(&mut Client, &str, &[u8]) -> Reply;
+
 /// All, each on its own connection: too many refusals would end one.
-fn submit_all(port: u16, messages: &Messages) -> BTreeMap<String, Reply> {
+fn submit_all(port: u16, messages: &Messages, submit: Submit) -> BTreeMap<String, Reply> {
     let mut replies = BTreeMap::new();
     for (name, octets) in messages {
         let mut client = Client::hello(port).unwrap();
@@ -99,6 +120,14 @@ fn sink(folder: &Path) -> Daemon {
 
 /// Sends all, checks that those in `refused` alone are refused, and lets the judge compare.
 fn pass_through(messages: &Messages, refused: &dyn Fn(&[u8]) -> Option<&'static str>) -> serde_json::Value {
+    pass_through_by(submit, messages, refused)
+}
+
+fn pass_through_by(
+    submit: Submit,
+    messages: &Messages,
+    refused: &dyn Fn(&[u8]) -> Option<&'static str>,
+) -> serde_json::Value {
     let dir = tempfile::tempdir().unwrap();
     let (sent, got) = (dir.path().join("sent"), dir.path().join("got"));
     std::fs::create_dir(&sent).unwrap();
@@ -107,7 +136,7 @@ fn pass_through(messages: &Messages, refused: &dyn Fn(&[u8]) -> Option<&'static 
     let tap = Tap::start(sink.port);
     let server = Postern::start(tap.port, "");
     let mut refusals = BTreeMap::<String, usize>::new();
-    for (name, reply) in submit_all(server.port, messages) {
+    for (name, reply) in submit_all(server.port, messages, submit) {
         let octets = &messages[&name];
         match refused(octets) {
             Some(text) => {
@@ -143,6 +172,7 @@ fn fault(octets: &[u8]) -> Option<&'static str> {
 fn open_corpora_arrive_as_they_were_sent() {
     let messages: Messages = corpora().into_iter().map(|(name, octets)| (name, with_crlf(&octets))).collect();
     pass_through(&messages, &fault);
+    pass_through_by(submit_in_chunks, &messages, &fault);
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! Deliveries to other people's servers: a real Postfix and a real Exim take some sixty messages to several recipients
 //! each, with 8-bit text, dots and long lines, and what they have stored is compared to the octet; in clear, and by
-//! STARTTLS with a certificate that nobody has signed.
+//! STARTTLS with a certificate that nobody has signed. And Exim as the client, which sends by BDAT.
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 #![allow(clippy::print_stderr, reason = "what could not be run is to be seen")]
@@ -62,8 +62,8 @@ with smtplib.SMTP('127.0.0.1', int(sys.argv[1])) as client:
     assert_eq!(said.trim(), "TLSv1.3 250");
 }
 
-fn submit(server: &Postern) {
-    let mut client = Client::hello(server.port).unwrap();
+fn submit(port: u16) {
+    let mut client = Client::hello(port).unwrap();
     for number in 0..MESSAGES {
         let (header, body) = message(number);
         client.command(&format!("MAIL FROM:<{FROM}> BODY=8BITMIME"), 2).unwrap();
@@ -122,7 +122,7 @@ fn postfix(tls: &str, by: &str) {
     assert_does_starttls(postfix.port);
     let Some(zone) = zone(postfix.port, tls) else { return eprintln!("not run: this server has no STARTTLS yet") };
     let server = Postern::start(postfix.port, &zone);
-    submit(&server);
+    submit(server.port);
     server.wait_empty();
     assert!(server.log_lines(" REJECTED ").is_empty());
     postfix.wait_empty();
@@ -134,7 +134,7 @@ fn exim(tls: &str, by: &str) {
     assert_does_starttls(exim.port());
     let Some(zone) = zone(exim.port(), tls) else { return eprintln!("not run: this server has no STARTTLS yet") };
     let server = Postern::start(exim.port(), &zone);
-    submit(&server);
+    submit(server.port);
     server.wait_empty();
     assert!(server.log_lines(" REJECTED ").is_empty());
     exim.wait_empty();
@@ -159,4 +159,20 @@ fn exim_gets_all_in_clear() {
 #[test]
 fn exim_gets_all_by_starttls() {
     exim("opportunistic", "with esmtps ");
+}
+
+/// Exim, as the client, sends its mail by BDAT wherever that is offered.
+#[test]
+fn exim_sends_all_by_bdat() {
+    let Some(store) = Exim::start() else { return eprintln!("not run: Exim needs root and its package") };
+    let server = Postern::start(store.port(), &zone(store.port(), "off").unwrap());
+    let exim = Exim::start_sending_to(server.port).unwrap();
+    submit(exim.port());
+    exim.wait_empty();
+    server.wait_empty();
+    store.wait_empty();
+    let log = exim.log();
+    judge("Exim", &store.mail().messages(), "with esmtp ");
+    let sent: Vec<&str> = log.lines().filter(|line| line.contains(" => ")).collect();
+    assert!(sent.len() > MESSAGES && sent.iter().all(|line| line.contains(" K ")), "{log}");
 }

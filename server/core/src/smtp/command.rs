@@ -17,6 +17,13 @@ pub enum Command {
     Rcpt(Recipient),
     /// DATA.
     Data,
+    /// BDAT (RFC 3030).
+    Bdat {
+        /// Octets of the chunk, which follow the line at once.
+        octets: u64,
+        /// The content is complete with it.
+        last: bool,
+    },
     /// RSET.
     Rset,
     /// NOOP.
@@ -101,20 +108,37 @@ impl Command {
             "MAIL" => mail(argument),
             "RCPT" => rcpt(argument, smtputf8),
             "DATA" => bare(argument, Self::Data, "DATA"),
+            "BDAT" => bdat(argument),
             "RSET" => bare(argument, Self::Rset, "RSET"),
             "QUIT" => bare(argument, Self::Quit, "QUIT"),
             "NOOP" => Ok(Self::Noop),
             "VRFY" if argument.is_empty() => Err(CommandError::Syntax("VRFY string")),
             "VRFY" => Ok(Self::Vrfy),
             "HELP" => Ok(Self::Help),
-            "EXPN" | "TURN" | "ETRN" | "ATRN" | "SEND" | "SOML" | "SAML" | "STARTTLS" | "AUTH" | "BDAT" | "BURL"
-            | "LHLO" => Err(CommandError::NotImplemented),
+            "EXPN" | "TURN" | "ETRN" | "ATRN" | "SEND" | "SOML" | "SAML" | "STARTTLS" | "AUTH" | "BURL" | "LHLO" => {
+                Err(CommandError::NotImplemented)
+            }
             "GET" | "POST" | "PUT" | "HEAD" | "OPTIONS" | "CONNECT" | "PATCH" | "DELETE" | "TRACE" => {
                 Err(CommandError::Foreign)
             }
             _ if verb.ends_with(':') => Err(CommandError::Foreign),
             _ => Err(CommandError::Unknown),
         }
+    }
+}
+
+fn bdat(argument: &str) -> Result<Command, CommandError> {
+    let wrong = CommandError::Syntax("BDAT octets [LAST]");
+    let (digits, rest) = argument.split_once(' ').unwrap_or((argument, ""));
+    let is_number = (1..=20).contains(&digits.len()) && digits.bytes().all(|b| b.is_ascii_digit());
+    let last = match rest.trim_start() {
+        "" => false,
+        word if word.eq_ignore_ascii_case("LAST") => true,
+        _ => return Err(wrong),
+    };
+    match digits.parse() {
+        Ok(octets) if is_number => Ok(Command::Bdat { octets, last }),
+        _ => Err(wrong),
     }
 }
 
@@ -292,6 +316,22 @@ mod tests {
         check("RCPT TO:<a@b> NOTIFY=NEVER NOTIFY=NEVER", "NOTIFY");
         check("RCPT TO:<a@b> ORCPT=rfc822;a+0D+0Ab@c", "ORCPT");
         check("RCPT TO:<a@b> ORCPT=rfc822;a@b ORCPT=rfc822;a@b", "ORCPT");
+    }
+
+    #[test]
+    fn chunks() {
+        let check = |line: &str, octets, last| {
+            assert_eq!(Command::parse(line.as_bytes(), false), Ok(Command::Bdat { octets, last }), "{line}");
+        };
+        check("BDAT 0", 0, false);
+        check("bdat 1000 last", 1000, true);
+        check("BDAT 18446744073709551615  LAST", u64::MAX, true);
+        for wrong in ["BDAT", "BDAT LAST", "BDAT -1", "BDAT +1", "BDAT 1 FIRST", "BDAT 1 LAST 2", "BDAT 1LAST"] {
+            let expected = Err(CommandError::Syntax("BDAT octets [LAST]"));
+            assert_eq!(Command::parse(wrong.as_bytes(), false), expected, "{wrong}");
+        }
+        let too_large = Command::parse(b"BDAT 18446744073709551616 LAST", false);
+        assert_eq!(too_large, Err(CommandError::Syntax("BDAT octets [LAST]")));
     }
 
     #[test]

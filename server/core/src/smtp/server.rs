@@ -1,10 +1,11 @@
 //! The server's side of an SMTP session as a state machine (RFC 5321, RFC 2920 PIPELINING, RFC 1870 SIZE, RFC 6152
-//! 8BITMIME, RFC 6531 SMTPUTF8, RFC 2034 ENHANCEDSTATUSCODES, RFC 3461 DSN).
+//! 8BITMIME, RFC 6531 SMTPUTF8, RFC 2034 ENHANCEDSTATUSCODES, RFC 3461 DSN, RFC 3030 CHUNKING, RFC 9422 LIMITS).
 //!
 //! The driver feeds input to [`Server::poll`] and acts on the [`Event`]s; events that ask for a decision are answered
 //! with [`Server::answer`] before the next poll. Replies gather in [`Server::take_output`] and go out when there is no
 //! more input, so that a pipelined group costs one write.
 
+use super::chunk::{Chunk, ChunkEnd, TextJudge};
 use super::command::{Command, CommandError, Mail};
 use super::data::{ContentFault, DataDecoder, Decoded};
 use crate::hook::Protocol;
@@ -50,7 +51,7 @@ pub enum Event {
     Mail(Mail),
     /// One more recipient. To be answered.
     Rcpt(Recipient),
-    /// Content is about to come. To be answered; 354 lets it come.
+    /// Content is about to come. To be answered; 354 lets it come, which the client is told after DATA alone.
     Data,
     /// A piece of content.
     Content(Bytes),
@@ -74,6 +75,8 @@ enum State {
     Rcpt,
     /// After 354.
     Content,
+    /// After a chunk, with more to come.
+    Chunks,
     /// Nothing more is read.
     Closed,
 }
@@ -84,6 +87,7 @@ enum Asked {
     Mail,
     Rcpt,
     Data,
+    Chunk,
     ContentEnd,
 }
 
@@ -101,6 +105,9 @@ pub struct Server {
     /// The client said EHLO: extensions were offered.
     extended: bool,
     decoder: DataDecoder,
+    /// The chunk of BDAT on its way in, and what the content so far is like.
+    chunk: Option<Chunk>,
+    judge: TextJudge,
     size: u64,
     /// The rest of a command line that was too long is skipped.
     skipping: bool,
@@ -130,6 +137,8 @@ impl Server {
             smtputf8: false,
             extended: false,
             decoder: DataDecoder::new(limits.max_line),
+            chunk: None,
+            judge: TextJudge::new(limits.max_line),
             size: 0,
             skipping: false,
             refusals: Vec::new(),
@@ -164,13 +173,18 @@ impl Server {
     /// Is the content on its way in one that will be refused? What there is of it can be thrown away.
     #[must_use]
     pub fn discards_content(&self) -> bool {
-        self.in_content() && (self.decoder.fault().is_some() || self.size > self.limits.max_size)
+        self.in_content() && (self.fault().is_some() || self.size > self.limits.max_size)
+    }
+
+    /// What is wrong with the content so far.
+    fn fault(&self) -> Option<ContentFault> {
+        if self.state == State::Content { self.decoder.fault() } else { self.judge.fault() }
     }
 
     /// Is content on its way in?
     #[must_use]
     pub fn in_content(&self) -> bool {
-        self.state == State::Content
+        self.state == State::Content || self.chunk.is_some()
     }
 
     /// Is a transaction open?
@@ -186,6 +200,7 @@ impl Server {
             let event = match self.state {
                 State::Closed => Some(Event::Close),
                 State::Content => self.content(input),
+                _ if self.chunk.is_some() => self.chunk(input),
                 _ => match self.line(input) {
                     Some(line) => self.command(&line),
                     None => Some(Event::Input),
@@ -214,6 +229,16 @@ impl Server {
                 self.state = State::Content;
                 self.decoder = DataDecoder::new(self.limits.max_line);
                 self.size = 0;
+            }
+            Asked::Chunk if accepted => {
+                self.state = State::Chunks;
+                return;
+            }
+            Asked::Chunk => {
+                if let Some(chunk) = &mut self.chunk {
+                    chunk.end = ChunkEnd::Refused(reply.clone());
+                }
+                return;
             }
             Asked::ContentEnd => self.reset(),
             Asked::Mail => self.smtputf8 = false,
@@ -260,6 +285,7 @@ impl Server {
             Ok(Command::Mail(mail)) => self.mail(mail),
             Ok(Command::Rcpt(recipient)) => self.rcpt(recipient),
             Ok(Command::Data) => self.data(),
+            Ok(Command::Bdat { octets, last }) => self.bdat(octets, last),
             Ok(Command::Rset) => {
                 let open = self.in_transaction();
                 self.reset();
@@ -273,7 +299,7 @@ impl Server {
             Ok(Command::Help) => self.reply_to(
                 214,
                 EnhancedCode(2, 0, 0),
-                "EHLO HELO MAIL RCPT DATA RSET NOOP VRFY HELP QUIT (RFC 5321)",
+                "EHLO HELO MAIL RCPT DATA BDAT RSET NOOP VRFY HELP QUIT (RFC 5321)",
             ),
             Ok(Command::Quit) => {
                 self.close(&Reply::new(221, EnhancedCode(2, 0, 0), format!("{} closes the connection", self.hostname)));
@@ -297,8 +323,9 @@ impl Server {
         let text = match protocol {
             Protocol::Smtp => self.hostname.clone(),
             Protocol::Esmtp => format!(
-                "{}\nPIPELINING\nSIZE {}\n8BITMIME\nSMTPUTF8\nENHANCEDSTATUSCODES\nDSN\nHELP",
-                self.hostname, self.limits.max_size
+                "{}\nPIPELINING\nSIZE {}\n8BITMIME\nSMTPUTF8\nENHANCEDSTATUSCODES\nDSN\nCHUNKING\n\
+                 LIMITS RCPTMAX={}\nHELP",
+                self.hostname, self.limits.max_size, self.limits.max_recipients
             ),
         };
         self.reply(&Reply::plain(250, text));
@@ -326,6 +353,8 @@ impl Server {
     fn rcpt(&mut self, recipient: Recipient) -> Option<Event> {
         if !self.in_transaction() {
             self.refuse(503, EnhancedCode(5, 5, 1), "MAIL comes first");
+        } else if self.state == State::Chunks {
+            self.refuse(503, EnhancedCode(5, 5, 1), "The content has begun already");
         } else if self.recipients >= self.limits.max_recipients {
             // Not counted as an error: RFC 5321 section 4.5.3.1.10 has the client send the rest later.
             self.log_and_reply("COMMAND", Reply::new(452, EnhancedCode(4, 5, 3), "Too many recipients"));
@@ -347,9 +376,43 @@ impl Server {
                 return Some(Event::Data);
             }
             State::Mail => self.refuse(554, EnhancedCode(5, 5, 1), "No valid recipients"),
+            State::Chunks => self.refuse(503, EnhancedCode(5, 5, 1), "The content comes by BDAT"),
             _ => self.refuse(503, EnhancedCode(5, 5, 1), "MAIL and RCPT come first"),
         }
         None
+    }
+
+    fn bdat(&mut self, octets: u64, last: bool) -> Option<Event> {
+        let so_far = if self.state == State::Chunks { self.size } else { 0 };
+        let size = so_far.saturating_add(octets);
+        if size > self.most_octets() {
+            // So much is not read to tell it no.
+            return Some(self.cut_off());
+        }
+        let refused = |code, text: &str| Reply::new(code, EnhancedCode(5, 5, 1), text);
+        let refusal = match self.state {
+            _ if !self.extended => refused(503, "Say EHLO first"),
+            State::Mail => refused(554, "No valid recipients"),
+            State::Rcpt | State::Chunks if size > self.limits.max_size => self.too_large_reply(),
+            State::Rcpt | State::Chunks => {
+                self.chunk = Some(Chunk { left: octets, end: if last { ChunkEnd::Last } else { ChunkEnd::More } });
+                if self.state == State::Chunks {
+                    return None;
+                }
+                (self.judge, self.size) = (TextJudge::new(self.limits.max_line), 0);
+                self.asked = Some(Asked::Chunk);
+                return Some(Event::Data);
+            }
+            _ => refused(503, "MAIL and RCPT come first"),
+        };
+        // Without this chunk there is no message: what is left of the transaction must not become one.
+        let ends = matches!(self.state, State::Rcpt | State::Chunks);
+        if ends {
+            self.reset();
+        }
+        self.refusals.push(Refused { stage: "COMMAND", reply: refusal.clone() });
+        self.chunk = Some(Chunk { left: octets, end: ChunkEnd::Refused(refusal) });
+        ends.then_some(Event::Abort)
     }
 
     fn content(&mut self, input: &mut BytesMut) -> Option<Event> {
@@ -357,31 +420,81 @@ impl Server {
             Decoded::More => Some(Event::Input),
             Decoded::Content(piece) => {
                 self.size += piece.len() as u64;
-                if self.size > self.limits.max_size.saturating_mul(2).saturating_add(MAX_EXCESS) {
-                    // It was told the limit, and that it is over it: there is nothing to wait for.
-                    self.refusals.push(Refused { stage: "END-OF-DATA", reply: self.too_large_reply() });
-                    self.close(&self.too_large_reply());
-                    return Some(Event::Abort);
+                if self.size > self.most_octets() {
+                    return Some(self.cut_off());
                 }
                 (!self.discards_content()).then_some(Event::Content(piece))
             }
-            Decoded::End => match self.content_refusal() {
-                None => {
-                    self.asked = Some(Asked::ContentEnd);
-                    Some(Event::ContentEnd)
+            Decoded::End => Some(self.content_ends()),
+        }
+    }
+
+    /// The chunk on its way in: its content, then its reply.
+    fn chunk(&mut self, input: &mut BytesMut) -> Option<Event> {
+        let chunk = self.chunk.as_mut()?;
+        if chunk.left > 0 {
+            if input.is_empty() {
+                return Some(Event::Input);
+            }
+            let piece = chunk.take(input);
+            if matches!(chunk.end, ChunkEnd::Refused(_)) {
+                return None;
+            }
+            self.judge.judge(&piece);
+            self.size += piece.len() as u64;
+            return (!self.discards_content()).then_some(Event::Content(piece));
+        }
+        match self.chunk.take()?.end {
+            ChunkEnd::Refused(reply) => {
+                self.reply(&reply);
+                self.count_error();
+                None
+            }
+            ChunkEnd::More if self.judge.fault().is_none() => {
+                let text = format!("{} octets so far", self.size);
+                self.reply_to(250, EnhancedCode(2, 0, 0), &text)
+            }
+            ChunkEnd::More => Some(self.content_ends()),
+            ChunkEnd::Last => match self.judge.finish() {
+                Ok(missing) if !missing.is_empty() => {
+                    self.judge.judge(missing);
+                    self.chunk = Some(Chunk { left: 0, end: ChunkEnd::Last });
+                    Some(Event::Content(Bytes::from_static(missing)))
                 }
-                Some(reply) => {
-                    self.reset();
-                    self.log_and_reply("END-OF-DATA", reply);
-                    self.count_error();
-                    Some(Event::Abort)
-                }
+                _ => Some(self.content_ends()),
             },
         }
     }
 
+    /// The most octets of content that are read.
+    fn most_octets(&self) -> u64 {
+        self.limits.max_size.saturating_mul(2).saturating_add(MAX_EXCESS)
+    }
+
+    /// The client was told the limit, and is far over it: there is nothing to wait for.
+    fn cut_off(&mut self) -> Event {
+        self.refusals.push(Refused { stage: "END-OF-DATA", reply: self.too_large_reply() });
+        self.close(&self.too_large_reply());
+        Event::Abort
+    }
+
+    fn content_ends(&mut self) -> Event {
+        match self.content_refusal() {
+            None => {
+                self.asked = Some(Asked::ContentEnd);
+                Event::ContentEnd
+            }
+            Some(reply) => {
+                self.reset();
+                self.log_and_reply("END-OF-DATA", reply);
+                self.count_error();
+                Event::Abort
+            }
+        }
+    }
+
     fn content_refusal(&self) -> Option<Reply> {
-        let text = match self.decoder.fault() {
+        let text = match self.fault() {
             Some(ContentFault::BareLineEnd) => "The message has a bare CR or LF; lines must end with CR LF",
             Some(ContentFault::Nul) => "The message has a NUL octet",
             Some(ContentFault::LongLine) => "The message has a line that is too long",

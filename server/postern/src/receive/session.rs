@@ -48,8 +48,8 @@ struct Driver<'a, S: Spool> {
     session: Session,
     incoming: Option<Incoming<S>>,
     stop: watch::Receiver<bool>,
-    /// When the content on its way in began to come, and how much there is of it.
-    content: (Instant, u64),
+    /// When the content on its way in, or the chunk of it, began to come, and how many octets have.
+    content: Option<(Instant, u64)>,
 }
 
 /// Runs a session to its end.
@@ -79,7 +79,7 @@ pub async fn run<S: Spool>(
         drop(server.take_output());
         server.close(&reply);
     }
-    let (input, content) = (BytesMut::new(), (Instant::now(), 0));
+    let (input, content) = (BytesMut::new(), None);
     Driver { stream, server, input, intake, policy: listener.policy, session, incoming: None, stop, content }
         .run()
         .await;
@@ -127,7 +127,6 @@ impl<S: Spool> Driver<'_, S> {
                 }
                 Event::Data => self.data().await,
                 Event::Content(piece) => {
-                    self.content.1 += piece.len() as u64;
                     if let Some(incoming) = &mut self.incoming {
                         incoming.content(piece).await;
                     }
@@ -148,10 +147,7 @@ impl<S: Spool> Driver<'_, S> {
             None => Err(out_of_order()),
         };
         match opened {
-            Ok(()) => {
-                self.content = (Instant::now(), 0);
-                self.server.answer(&Reply::plain(354, "Send the message, end with CRLF.CRLF"));
-            }
+            Ok(()) => self.server.answer(&Reply::plain(354, "Send the message, end with CRLF.CRLF")),
             Err(reply) => self.refuse("DATA", &reply, ""),
         }
     }
@@ -197,18 +193,24 @@ impl<S: Spool> Driver<'_, S> {
         self.input.reserve(if self.server.in_content() { CONTENT_READ } else { COMMAND_READ });
         match self.stream.try_read_buf(&mut self.input) {
             Ok(0) => Err(Cut::Gone),
-            Ok(_) => Ok(()),
+            Ok(read) => {
+                if let Some((_, octets)) = &mut self.content {
+                    *octets += read as u64;
+                }
+                Ok(())
+            }
             Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => Ok(()),
             Err(_) => Err(Cut::Gone),
         }
     }
 
     /// How long to wait for input: for content no longer than its rate allows.
-    fn patience(&self) -> Duration {
+    fn patience(&mut self) -> Duration {
         if !self.server.in_content() {
+            self.content = None;
             return COMMAND_TIMEOUT;
         }
-        let (start, octets) = self.content;
+        let (start, octets) = *self.content.get_or_insert_with(|| (Instant::now(), 0));
         let allowed = RATE_GRACE + Duration::from_secs(octets / MIN_RATE);
         allowed.saturating_sub(start.elapsed()).min(COMMAND_TIMEOUT)
     }
