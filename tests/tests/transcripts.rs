@@ -18,7 +18,11 @@ fn play(file: &std::path::Path, sink: &SmtpSink) {
     let text = std::fs::read_to_string(file).unwrap();
     let own: Vec<(&str, &str)> = text.lines().filter_map(|line| line.strip_prefix("! ")?.split_once('=')).collect();
     let limits = LIMITS.iter().filter(|(key, _)| own.iter().all(|(other, _)| other != key)).chain(&own);
-    let listener: String = limits.map(|(key, value)| format!("{key} = {value}\n")).collect();
+    let written = |(key, value): &(&str, &str)| match *key {
+        "future_release" => format!("{key} = '{value}s'\n"),
+        _ => format!("{key} = {value}\n"),
+    };
+    let listener: String = limits.map(written).collect();
     let server = Postern::start_with(sink.port, &listener, "", "");
     let mut client = Client::connect(server.port).unwrap();
     for (number, line) in text.lines().enumerate() {

@@ -32,6 +32,12 @@ impl Timestamp {
         i64::try_from(self.0 / 1000).unwrap_or(i64::MAX)
     }
 
+    /// The date as RFC 3339 writes it, in UTC and whole seconds: `2026-11-23T10:00:00Z`.
+    #[must_use]
+    pub fn to_rfc3339(self) -> String {
+        mail_parser::DateTime::from_timestamp(self.seconds()).to_rfc3339()
+    }
+
     /// The date as RFC 5322 section 3.3 writes it, in UTC: `Mon, 23 Nov 2026 10:00:00 +0000`.
     #[must_use]
     pub fn to_rfc5322(self) -> String {

@@ -8,8 +8,10 @@
 
 use bytes::BytesMut;
 use postern_core::mail::{EnhancedCode, Reply};
-use postern_core::smtp::server::{Event, Limits, Server};
+use postern_core::smtp::server::{Event, FutureRelease, Limits, Server};
+use postern_core::time::Timestamp;
 use std::path::Path;
+use std::time::Duration;
 
 struct Run {
     server: Server,
@@ -73,7 +75,8 @@ fn unescape(text: &str) -> Vec<u8> {
 
 fn play(file: &Path, step: usize) {
     let text = std::fs::read_to_string(file).unwrap();
-    let mut limits = Limits { max_size: 1000, max_recipients: 100, max_line: 1000, max_errors: 20 };
+    let mut limits =
+        Limits { max_size: 1000, max_recipients: 100, max_line: 1000, max_errors: 20, future_release: None };
     let mut run = None::<Run>;
     for (number, line) in text.lines().enumerate() {
         let place = format!("{}:{} by {step}", file.display(), number + 1);
@@ -84,6 +87,10 @@ fn play(file: &Path, step: usize) {
             match key {
                 "max_size" => limits.max_size = value.parse().unwrap(),
                 "max_recipients" => limits.max_recipients = value.parse().unwrap(),
+                "future_release" => {
+                    let longest = Duration::from_secs(value.parse().unwrap());
+                    limits.future_release = Some(FutureRelease { longest, latest: Timestamp(1_900_000_000_000) });
+                }
                 "max_errors" => limits.max_errors = value.parse().unwrap(),
                 _ => panic!("{place}: no such limit"),
             }

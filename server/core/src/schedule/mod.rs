@@ -1,4 +1,8 @@
-//! What to try next, and when.
+//! What to try next, and when; and rates.
+
+mod rate;
+
+pub use rate::{Bucket, Rate, RateError};
 
 use crate::time::Timestamp;
 use std::time::Duration;

@@ -3,6 +3,8 @@
 use crate::mail::{
     Address, AddressError, BodyType, EnvelopeId, Notify, OriginalRecipient, Recipient, Ret, ReversePath,
 };
+use crate::time::Timestamp;
+use std::time::Duration;
 
 /// A command line that is well-formed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -51,6 +53,52 @@ pub struct Mail {
     pub ret: Option<Ret>,
     /// ENVID (RFC 3461).
     pub envid: Option<EnvelopeId>,
+    /// HOLDFOR or HOLDUNTIL (RFC 4865).
+    pub hold: Option<HoldRequest>,
+}
+
+/// When a client wants delivery to begin (RFC 4865).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HoldRequest {
+    /// After this time.
+    For(Duration),
+    /// Then.
+    Until(Timestamp),
+}
+
+impl HoldRequest {
+    /// The parameter that asks for it.
+    #[must_use]
+    pub fn parameter(self) -> &'static str {
+        match self {
+            Self::For(_) => "HOLDFOR",
+            Self::Until(_) => "HOLDUNTIL",
+        }
+    }
+
+    /// The time, for a message that comes in at `now`.
+    #[must_use]
+    pub fn until(self, now: Timestamp) -> Timestamp {
+        match self {
+            Self::For(span) => now.after(span),
+            Self::Until(time) => time,
+        }
+    }
+
+    /// `future-release-integer`: 1 to 9 digits that don't begin with 0.
+    fn seconds(value: &str) -> Option<Self> {
+        let fits = value.len() <= 9 && !value.starts_with('0') && value.bytes().all(|b| b.is_ascii_digit());
+        let seconds = value.parse().ok().filter(|_| fits)?;
+        Some(Self::For(Duration::from_secs(seconds)))
+    }
+
+    /// `Internet-style-date-time-UTC`.
+    fn date(value: &str) -> Option<Self> {
+        let date =
+            mail_parser::DateTime::parse_rfc3339(value).filter(|date| value.ends_with('Z') && date.is_valid())?;
+        let seconds = u64::try_from(date.to_timestamp()).ok()?;
+        Some(Self::Until(Timestamp(seconds.checked_mul(1000)?)))
+    }
 }
 
 /// Why a command line is refused.
@@ -197,7 +245,15 @@ fn mail(argument: &str) -> Result<Command, CommandError> {
         "" => ReversePath::Null,
         path => ReversePath::Path(Address::parse(path).map_err(CommandError::Sender)?),
     };
-    let mut mail = Mail { reverse_path, size: None, body: BodyType::SevenBit, smtputf8: false, ret: None, envid: None };
+    let mut mail = Mail {
+        reverse_path,
+        size: None,
+        body: BodyType::SevenBit,
+        smtputf8: false,
+        ret: None,
+        envid: None,
+        hold: None,
+    };
     for (key, value) in pairs(parameters) {
         match (key.to_ascii_uppercase().as_str(), value) {
             ("SIZE", Some(digits)) if digits.len() <= 20 && digits.bytes().all(|b| b.is_ascii_digit()) => {
@@ -209,6 +265,8 @@ fn mail(argument: &str) -> Result<Command, CommandError> {
             ("BODY", _) => return Err(CommandError::Value("BODY")),
             ("RET", value) => once(&mut mail.ret, "RET", value.and_then(Ret::parse))?,
             ("ENVID", value) => once(&mut mail.envid, "ENVID", value.and_then(EnvelopeId::parse))?,
+            ("HOLDFOR", value) => once(&mut mail.hold, "HOLDFOR", value.and_then(HoldRequest::seconds))?,
+            ("HOLDUNTIL", value) => once(&mut mail.hold, "HOLDUNTIL", value.and_then(HoldRequest::date))?,
             ("SMTPUTF8", None) => mail.smtputf8 = true,
             ("SMTPUTF8", Some(_)) => return Err(CommandError::Value("SMTPUTF8")),
             _ => return Err(CommandError::Parameter(shortened(key))),
@@ -306,6 +364,13 @@ mod tests {
         let check = |line: &str, name: &'static str| {
             assert_eq!(Command::parse(line.as_bytes(), false), Err(CommandError::Value(name)), "{line}");
         };
+        check("MAIL FROM:<a@b> HOLDFOR", "HOLDFOR");
+        check("MAIL FROM:<a@b> HOLDFOR=0", "HOLDFOR");
+        check("MAIL FROM:<a@b> HOLDFOR=1000000000", "HOLDFOR");
+        check("MAIL FROM:<a@b> HOLDFOR=1 HOLDUNTIL=2027-01-01T00:00:00Z", "HOLDUNTIL");
+        check("MAIL FROM:<a@b> HOLDUNTIL=2027-01-01", "HOLDUNTIL");
+        check("MAIL FROM:<a@b> HOLDUNTIL=2027-02-30T00:00:00Z", "HOLDUNTIL");
+        check("MAIL FROM:<a@b> HOLDUNTIL=2027-01-01T00:00:00+01:00", "HOLDUNTIL");
         check("MAIL FROM:<a@b> RET", "RET");
         check("MAIL FROM:<a@b> RET=SOME", "RET");
         check("MAIL FROM:<a@b> RET=HDRS RET=HDRS", "RET");
@@ -316,6 +381,18 @@ mod tests {
         check("RCPT TO:<a@b> NOTIFY=NEVER NOTIFY=NEVER", "NOTIFY");
         check("RCPT TO:<a@b> ORCPT=rfc822;a+0D+0Ab@c", "ORCPT");
         check("RCPT TO:<a@b> ORCPT=rfc822;a@b ORCPT=rfc822;a@b", "ORCPT");
+    }
+
+    #[test]
+    fn later_delivery() {
+        let hold = |line: &[u8]| match Command::parse(line, false) {
+            Ok(Command::Mail(mail)) => mail.hold,
+            other => panic!("{other:?}"),
+        };
+        let for_a_day = hold(b"MAIL FROM:<a@b> HOLDFOR=86400").unwrap();
+        assert_eq!(for_a_day.until(Timestamp(5)), Timestamp(86_400_005));
+        let until = hold(b"MAIL FROM:<a@b> holduntil=2027-01-15T08:00:00Z").unwrap();
+        assert_eq!(until.until(Timestamp(5)), Timestamp(1_800_000_000_000));
     }
 
     #[test]

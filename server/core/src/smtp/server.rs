@@ -1,16 +1,19 @@
 //! The server's side of an SMTP session as a state machine (RFC 5321, RFC 2920 PIPELINING, RFC 1870 SIZE, RFC 6152
-//! 8BITMIME, RFC 6531 SMTPUTF8, RFC 2034 ENHANCEDSTATUSCODES, RFC 3461 DSN, RFC 3030 CHUNKING, RFC 9422 LIMITS).
+//! 8BITMIME, RFC 6531 SMTPUTF8, RFC 2034 ENHANCEDSTATUSCODES, RFC 3461 DSN, RFC 3030 CHUNKING, RFC 4865 FUTURERELEASE,
+//! RFC 9422 LIMITS).
 //!
 //! The driver feeds input to [`Server::poll`] and acts on the [`Event`]s; events that ask for a decision are answered
 //! with [`Server::answer`] before the next poll. Replies gather in [`Server::take_output`] and go out when there is no
 //! more input, so that a pipelined group costs one write.
 
 use super::chunk::{Chunk, ChunkEnd, TextJudge};
-use super::command::{Command, CommandError, Mail};
+use super::command::{Command, CommandError, HoldRequest, Mail};
 use super::data::{ContentFault, DataDecoder, Decoded};
 use crate::hook::Protocol;
 use crate::mail::{EnhancedCode, Recipient, Reply};
+use crate::time::Timestamp;
 use bytes::{Buf, Bytes, BytesMut};
+use std::fmt::Write as _;
 use std::time::Duration;
 
 /// Longest command line in octets. RFC 5321 section 4.5.3.1.4 asks for 512, extensions for some more.
@@ -33,6 +36,26 @@ pub struct Limits {
     pub max_line: usize,
     /// After so many commands that were refused the session is ended.
     pub max_errors: usize,
+    /// How long a client may have delivery put off, where it may.
+    pub future_release: Option<FutureRelease>,
+}
+
+/// The bounds of FUTURERELEASE (RFC 4865 section 4).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FutureRelease {
+    /// The longest time.
+    pub longest: Duration,
+    /// The latest time, as it is at the start of the session.
+    pub latest: Timestamp,
+}
+
+impl FutureRelease {
+    fn allows(self, hold: HoldRequest) -> bool {
+        match hold {
+            HoldRequest::For(span) => span <= self.longest,
+            HoldRequest::Until(time) => time <= self.latest,
+        }
+    }
 }
 
 /// What the driver is to do next.
@@ -322,17 +345,29 @@ impl Server {
         self.extended = protocol == Protocol::Esmtp;
         let text = match protocol {
             Protocol::Smtp => self.hostname.clone(),
-            Protocol::Esmtp => format!(
-                "{}\nPIPELINING\nSIZE {}\n8BITMIME\nSMTPUTF8\nENHANCEDSTATUSCODES\nDSN\nCHUNKING\n\
-                 LIMITS RCPTMAX={}\nHELP",
-                self.hostname, self.limits.max_size, self.limits.max_recipients
-            ),
+            Protocol::Esmtp => self.extensions(),
         };
         self.reply(&Reply::plain(250, text));
         Event::Hello { protocol, name }
     }
 
+    /// The lines of the reply to EHLO.
+    fn extensions(&self) -> String {
+        let Self { hostname, limits: Limits { max_size, max_recipients, future_release, .. }, .. } = self;
+        let mut text = format!(
+            "{hostname}\nPIPELINING\nSIZE {max_size}\n8BITMIME\nSMTPUTF8\nENHANCEDSTATUSCODES\nDSN\nCHUNKING\n\
+             LIMITS RCPTMAX={max_recipients}"
+        );
+        if let Some(FutureRelease { longest, latest }) = future_release {
+            // Writing to a String does not fail.
+            let _ = write!(text, "\nFUTURERELEASE {} {}", longest.as_secs(), latest.to_rfc3339());
+        }
+        text.push_str("\nHELP");
+        text
+    }
+
     fn mail(&mut self, mail: Mail) -> Option<Event> {
+        let offered = self.limits.future_release.filter(|_| self.extended);
         match self.state {
             State::Fresh => self.refuse(503, EnhancedCode(5, 5, 1), "Say EHLO first"),
             State::Ready if mail.size.is_some_and(|size| size > self.limits.max_size) => {
@@ -340,11 +375,17 @@ impl Server {
             }
             State::Ready if mail.ret.is_some() && !self.extended => self.not_offered("RET"),
             State::Ready if mail.envid.is_some() && !self.extended => self.not_offered("ENVID"),
-            State::Ready => {
-                self.smtputf8 = mail.smtputf8;
-                self.asked = Some(Asked::Mail);
-                return Some(Event::Mail(mail));
-            }
+            State::Ready => match (mail.hold, offered) {
+                (Some(hold), None) => self.not_offered(hold.parameter()),
+                (Some(hold), Some(bounds)) if !bounds.allows(hold) => {
+                    self.refuse(501, EnhancedCode(5, 5, 4), "Delivery can't be put off for so long");
+                }
+                _ => {
+                    self.smtputf8 = mail.smtputf8;
+                    self.asked = Some(Asked::Mail);
+                    return Some(Event::Mail(mail));
+                }
+            },
             _ => self.refuse(503, EnhancedCode(5, 5, 1), "A transaction is open already"),
         }
         None

@@ -8,7 +8,7 @@ mod units;
 
 pub use layers::ENV_PREFIX;
 pub use secret::Secret;
-pub use units::{Size, Span};
+pub use units::{Pace, Size, Span};
 
 use crate::deliver::TlsSection;
 use crate::http::HttpSection;

@@ -1,5 +1,6 @@
-//! Spans of time and sizes as the config writes them: `"5d"`, `"1h 30m"`, `"30MiB"`.
+//! Spans of time, sizes and rates as the config writes them: `"5d"`, `"1h 30m"`, `"30MiB"`, `"100/m"`.
 
+use postern_core::schedule::Rate;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::time::Duration;
@@ -11,6 +12,23 @@ pub struct Span(pub Duration);
 /// A number of octets, written with its unit: `60KiB`, `30MiB`, `1GB`, or a bare integer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Size(pub u64);
+
+/// So many in a time: `100/s`, `60/m`, `1000/h`, `5000/d`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pace(pub Rate);
+
+impl<'de> Deserialize<'de> for Pace {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(from)?;
+        text.parse().map(Self).map_err(|error| D::Error::custom(format!("`{text}`: {error}")))
+    }
+}
+
+impl Serialize for Pace {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_str(&self.0)
+    }
+}
 
 impl Span {
     /// This many seconds.

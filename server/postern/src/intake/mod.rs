@@ -103,6 +103,12 @@ impl<S: Spool> Intake<S> {
         &self.hostname
     }
 
+    /// The time.
+    #[must_use]
+    pub fn now(&self) -> Timestamp {
+        (self.clock)()
+    }
+
     /// An id for a new session.
     #[must_use]
     pub fn session_id(&self) -> Arc<str> {
@@ -132,6 +138,7 @@ impl<S: Spool> Intake<S> {
         let mut envelope = Envelope::new(mail.reverse_path);
         (envelope.body, envelope.smtputf8) = (mail.body, mail.smtputf8);
         (envelope.ret, envelope.envid) = (mail.ret, mail.envid);
+        let put_off_until = mail.hold.map(|hold| hold.until((self.clock)()));
         let scratch = Arc::new(SpoolScratch::new(self.spool.clone(), &self.scratch));
         let mut transaction = Transaction::new(Arc::new(session.clone()), envelope, scratch);
         let hooks = self.hooks.get();
@@ -142,6 +149,7 @@ impl<S: Spool> Intake<S> {
             policy,
             hooks,
             transaction,
+            put_off_until,
             declared: mail.size,
             draft: None,
             splitter: Some(HeaderSplitter::new(MAX_HEADER)),
@@ -158,6 +166,8 @@ pub struct Incoming<S: Spool> {
     /// Those that were in force at MAIL: a message sees one generation of plugins.
     hooks: Arc<dyn Hooks>,
     transaction: Transaction,
+    /// When the client wants delivery to begin.
+    put_off_until: Option<Timestamp>,
     declared: Option<u64>,
     draft: Option<S::Draft>,
     splitter: Option<HeaderSplitter>,
@@ -251,8 +261,8 @@ impl<S: Spool> Incoming<S> {
             return Err(Refusal { reply: local_error(), detail: "content came before its draft".into() });
         };
         let sealed = draft.seal().await.map_err(|error| spool_refusal(&error))?;
-        let Self { policy, hooks, transaction, header, .. } = self;
-        let prepared = Prepared { policy, hooks, transaction, header, sealed };
+        let Self { policy, hooks, transaction, put_off_until, header, .. } = self;
+        let prepared = Prepared { policy, hooks, transaction, put_off_until, header, sealed };
         prepared.queue(intake).await
     }
 }

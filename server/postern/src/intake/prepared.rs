@@ -26,6 +26,8 @@ pub(super) struct Prepared<S: Spool> {
     pub(super) policy: Policy,
     pub(super) hooks: Arc<dyn Hooks>,
     pub(super) transaction: Transaction,
+    /// When the client wants delivery to begin.
+    pub(super) put_off_until: Option<Timestamp>,
     /// The header block as it came.
     pub(super) header: Bytes,
     pub(super) sealed: S::Sealed,
@@ -34,7 +36,7 @@ pub(super) struct Prepared<S: Spool> {
 impl<S: Spool> Prepared<S> {
     /// Runs the hooks and queues the message.
     pub(super) async fn queue(self, intake: &Intake<S>) -> Result<QueueId, Refusal> {
-        let Self { policy, hooks, mut transaction, mut header, sealed } = self;
+        let Self { policy, hooks, mut transaction, put_off_until, mut header, sealed } = self;
         let (id, accepted) = (sealed.id(), (intake.clock)());
         let mut block = HeaderBlock::parse(&header);
         let completed = complete(intake, policy, id, accepted, &mut block, &transaction.envelope)?;
@@ -59,7 +61,8 @@ impl<S: Spool> Prepared<S> {
             header = transaction.header.to_bytes();
         }
         let delay = transaction.delay.unwrap_or_default().min(MAX_DELAY);
-        let deliver_at = completed.deliver_at.unwrap_or(accepted).max(accepted.after(delay));
+        let wished = completed.deliver_at.max(put_off_until).unwrap_or(accepted);
+        let deliver_at = wished.max(accepted.after(delay));
         let edited = transaction.body_is_edited.then(|| Arc::clone(&transaction.body));
         let mut message = message(intake, transaction, routing, &header, Times { id, accepted, deliver_at });
         let sealed = match edited {

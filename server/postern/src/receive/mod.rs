@@ -3,6 +3,8 @@
 //! It knows sockets and time limits; what SMTP says is `postern_core::smtp::server`'s, what becomes of a message is
 //! [`crate::intake`]'s.
 
+mod clients;
+mod proxied;
 mod section;
 mod session;
 
@@ -11,7 +13,9 @@ pub use section::{Listener, ListenerSection};
 use crate::intake::Intake;
 use crate::observe::delivery_log;
 use crate::spool::Spool;
+use clients::Seat;
 use postern_core::mail::{EnhancedCode, Reply};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::AsyncWriteExt;
@@ -53,13 +57,14 @@ pub async fn serve<S: Spool>(
                 continue;
             }
         };
-        if !listener.allows(peer.ip()) {
-            let text = format!("{} access denied", intake.hostname());
-            let reply = Reply::new(554, EnhancedCode(5, 7, 1), text);
-            delivery_log::noqueue("-", peer, "CONNECT", &reply, "not in allow_from");
-            refuse(&mut sessions, &refusals, stream, reply);
-            continue;
-        }
+        // Whoever is to come through a proxy is let in once that has said who it is.
+        let seat = match admit(&listener, peer, intake.hostname()) {
+            Ok(seat) => seat,
+            Err(reply) => {
+                refuse(&mut sessions, &refusals, stream, reply);
+                continue;
+            }
+        };
         let Ok(slot) = Arc::clone(&slots).try_acquire_owned() else {
             let text = format!("{} too many connections", intake.hostname());
             let reply = Reply::new(421, EnhancedCode(4, 7, 0), text);
@@ -69,7 +74,7 @@ pub async fn serve<S: Spool>(
         };
         let (listener, intake, stop) = (Arc::clone(&listener), Arc::clone(&intake), stop.clone());
         sessions.spawn(async move {
-            session::run(stream, peer, &listener, &intake, stop).await;
+            receive(stream, peer, seat, &listener, &intake, stop).await;
             drop(slot);
         });
     }
@@ -79,17 +84,77 @@ pub async fn serve<S: Spool>(
     // What is left is cut off with the JoinSet; it was never told 250.
 }
 
+/// Whom a connection is from, as far as that can be known before a proxy has named its client: the seat, if there is
+/// none in between.
+fn admit(listener: &Listener, peer: SocketAddr, hostname: &str) -> Result<Option<Seat>, Reply> {
+    if listener.proxies.is_none() {
+        return listener.seat(peer, hostname).map(Some);
+    }
+    if listener.may_connect(peer.ip()) {
+        return Ok(None);
+    }
+    let reply = Reply::new(554, EnhancedCode(5, 7, 1), format!("{hostname} access denied"));
+    delivery_log::noqueue("-", peer, "CONNECT", &reply, "not in proxy_from");
+    Err(reply)
+}
+
+/// One connection to its end.
+async fn receive<S: Spool>(
+    mut stream: TcpStream,
+    mut peer: SocketAddr,
+    mut seat: Option<Seat>,
+    listener: &Listener,
+    intake: &Intake<S>,
+    stop: watch::Receiver<bool>,
+) {
+    if seat.is_none() {
+        match proxied::read_header(&mut stream).await {
+            // A health check, or a client that the proxy can't name, is as the proxy itself.
+            Ok(client) => peer = client.unwrap_or(peer),
+            Err(error) => {
+                warn!(listener = %listener.name, %peer, %error, "a proxy's connection is closed");
+                return;
+            }
+        }
+        seat = match listener.seat(peer, intake.hostname()) {
+            Ok(seat) => Some(seat),
+            Err(reply) => return tell(stream, &reply).await,
+        };
+    }
+    session::run(stream, peer, listener, intake, stop).await;
+    drop(seat);
+}
+
+impl Listener {
+    /// A place for a client, or what it is told instead of a greeting.
+    fn seat(&self, peer: SocketAddr, hostname: &str) -> Result<Seat, Reply> {
+        let refused = |reply: Reply, why: &str| {
+            delivery_log::noqueue("-", peer, "CONNECT", &reply, why);
+            reply
+        };
+        if !self.allows(peer.ip()) {
+            let reply = Reply::new(554, EnhancedCode(5, 7, 1), format!("{hostname} access denied"));
+            return Err(refused(reply, "not in allow_from"));
+        }
+        self.clients.connect(peer.ip()).map_err(|over| refused(over.at_connect(hostname), &over.limit))
+    }
+}
+
 /// The greeting says no, and the connection is closed; where too many are being told that already, it is closed alone.
-fn refuse(sessions: &mut JoinSet<()>, refusals: &Arc<Semaphore>, mut stream: TcpStream, reply: Reply) {
+fn refuse(sessions: &mut JoinSet<()>, refusals: &Arc<Semaphore>, stream: TcpStream, reply: Reply) {
     let Ok(place) = Arc::clone(refusals).try_acquire_owned() else { return };
     sessions.spawn(async move {
-        let mut out = Vec::new();
-        reply.write_to(&mut out);
-        let _ = tokio::time::timeout(REFUSAL_TIMEOUT, async {
-            let _ = stream.write_all(&out).await;
-            let _ = stream.shutdown().await;
-        })
-        .await;
+        tell(stream, &reply).await;
         drop(place);
     });
+}
+
+async fn tell(mut stream: TcpStream, reply: &Reply) {
+    let mut out = Vec::new();
+    reply.write_to(&mut out);
+    let _ = tokio::time::timeout(REFUSAL_TIMEOUT, async {
+        let _ = stream.write_all(&out).await;
+        let _ = stream.shutdown().await;
+    })
+    .await;
 }

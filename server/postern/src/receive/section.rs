@@ -1,15 +1,21 @@
 //! `[listener.NAME]`: as written and as used.
 
-use crate::config::Size;
+use super::clients::Clients;
+use crate::config::{Pace, Size, Span};
 use crate::intake::Policy;
 use ipnet::IpNet;
 use postern_core::smtp::server::Limits;
 use serde::{Deserialize, Serialize};
 use std::net::{IpAddr, SocketAddr};
+use std::num::NonZeroUsize;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Where listener `feeder` is if nothing is said.
 const FEEDER: &str = "127.0.0.1:2525";
+
+/// Delivery can't be put off for longer.
+const LONGEST_RELEASE: Duration = Duration::from_secs(366 * 86_400);
 
 /// `[listener.NAME]`
 #[derive(Clone, Debug, Deserialize, Serialize, PartialEq)]
@@ -35,10 +41,58 @@ pub struct ListenerSection {
     /// Does X-Sending-Zone choose the zone? By default where only loopback can reach the listener.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub trust_headers: Option<bool>,
+    /// How long clients may put delivery off by HOLDFOR and HOLDUNTIL (RFC 4865), a year at most; "0s" does not offer it.
+    pub future_release: Span,
     /// Does a Date in the future (5 minutes to a year) delay delivery until then?
     pub future_date: bool,
     /// A message with more Received fields is in a loop and refused.
     pub max_hops: usize,
+    /// Does each connection begin with a PROXY header, version 1 or 2? `allow_from` is then for the addresses in it.
+    pub proxy_protocol: bool,
+    /// Where the proxies are: nobody else may connect where `proxy_protocol` is on.
+    pub proxy_from: Vec<IpNet>,
+    /// What one address may do.
+    pub per_address: PerAddress,
+    /// What one user may do.
+    pub per_user: PerUser,
+}
+
+/// `per_address` of a listener: without a value there is no limit. An IPv6 address stands for its /64.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Serialize, PartialEq)]
+#[serde(deny_unknown_fields, default)]
+pub struct PerAddress {
+    /// Sessions at once.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sessions: Option<NonZeroUsize>,
+    /// New sessions.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub connections: Option<Pace>,
+    /// MAIL commands.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub messages: Option<Pace>,
+    /// RCPT commands.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub recipients: Option<Pace>,
+}
+
+/// `per_user` of a listener: without a value there is no limit.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Serialize, PartialEq)]
+#[serde(deny_unknown_fields, default)]
+pub struct PerUser {
+    /// MAIL commands.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub messages: Option<Pace>,
+    /// RCPT commands.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub recipients: Option<Pace>,
+}
+
+/// The networks of this machine alone.
+fn loopback() -> Vec<IpNet> {
+    [(IpAddr::from([127, 0, 0, 0]), 8), (IpAddr::from(std::net::Ipv6Addr::LOCALHOST), 128)]
+        .into_iter()
+        .filter_map(|(ip, length)| IpNet::new(ip, length).ok())
+        .collect()
 }
 
 impl Default for ListenerSection {
@@ -46,18 +100,20 @@ impl Default for ListenerSection {
         Self {
             enabled: true,
             address: None,
-            allow_from: [(IpAddr::from([127, 0, 0, 0]), 8), (IpAddr::from(std::net::Ipv6Addr::LOCALHOST), 128)]
-                .into_iter()
-                .filter_map(|(ip, length)| IpNet::new(ip, length).ok())
-                .collect(),
+            allow_from: loopback(),
             max_size: Size(30 << 20),
             max_recipients: 1000,
             max_line: Size(64 << 10),
             max_sessions: 10_000,
             max_errors: 20,
             trust_headers: None,
+            future_release: Span::secs(0),
             future_date: false,
             max_hops: 50,
+            proxy_protocol: false,
+            proxy_from: loopback(),
+            per_address: PerAddress::default(),
+            per_user: PerUser::default(),
         }
     }
 }
@@ -75,8 +131,14 @@ pub struct Listener {
     pub max_sessions: usize,
     /// What one session may do.
     pub limits: Limits,
+    /// How long clients may put delivery off, where they may.
+    pub future_release: Option<Duration>,
     /// What its clients' headers may do.
     pub policy: Policy,
+    /// Where the proxies are, if connections come through them.
+    pub proxies: Option<Vec<IpNet>>,
+    /// Who is there, and what they have done.
+    pub clients: Arc<Clients>,
 }
 
 impl ListenerSection {
@@ -109,6 +171,9 @@ impl ListenerSection {
         if self.max_size.0 == 0 {
             return wrong("max_size", "must not be 0");
         }
+        if self.future_release.0 > LONGEST_RELEASE {
+            return wrong("future_release", "a year (\"366d\") is the longest");
+        }
         if self.max_line.0 < 998 {
             return wrong("max_line", "RFC 5321 asks for at least 998");
         }
@@ -117,14 +182,24 @@ impl ListenerSection {
             max_recipients: self.max_recipients,
             max_line: usize::try_from(self.max_line.0).unwrap_or(usize::MAX),
             max_errors: self.max_errors,
+            future_release: None,
         };
         let policy = Policy {
             trust_headers: self.trust_headers.unwrap_or(address.ip().to_canonical().is_loopback()),
             future_date: self.future_date,
             max_hops: self.max_hops,
         };
-        let (name, allow_from) = (name.into(), self.allow_from.clone());
-        Ok(Some(Listener { name, address, allow_from, max_sessions: self.max_sessions, limits, policy }))
+        Ok(Some(Listener {
+            name: name.into(),
+            address,
+            allow_from: self.allow_from.clone(),
+            max_sessions: self.max_sessions,
+            limits,
+            future_release: Some(self.future_release.0).filter(|longest| !longest.is_zero()),
+            policy,
+            proxies: self.proxy_protocol.then(|| self.proxy_from.clone()),
+            clients: Clients::new(self.per_address, self.per_user),
+        }))
     }
 }
 
@@ -132,9 +207,19 @@ impl Listener {
     /// May this client submit? `::ffff:127.0.0.1` is 127.0.0.1.
     #[must_use]
     pub fn allows(&self, peer: IpAddr) -> bool {
-        let peer = peer.to_canonical();
-        self.allow_from.iter().any(|net| net.contains(&peer))
+        contains(&self.allow_from, peer)
     }
+
+    /// May this peer connect, be it a client or, where those are in between, a proxy?
+    #[must_use]
+    pub fn may_connect(&self, peer: IpAddr) -> bool {
+        self.proxies.as_ref().is_none_or(|proxies| contains(proxies, peer))
+    }
+}
+
+fn contains(nets: &[IpNet], address: IpAddr) -> bool {
+    let address = address.to_canonical();
+    nets.iter().any(|net| net.contains(&address))
 }
 
 #[cfg(test)]

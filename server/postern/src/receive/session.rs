@@ -1,13 +1,15 @@
 //! One SMTP session over TCP: moves bytes between the socket and the state machine, and events to intake.
 
 use super::Listener;
+use super::clients::{Clients, Over};
 use crate::intake::{Incoming, Intake, Policy};
 use crate::observe::delivery_log;
 use crate::spool::Spool;
 use bytes::BytesMut;
 use postern_core::hook::{Attributes, Protocol, Refusal, Session};
-use postern_core::mail::{EnhancedCode, Reply};
-use postern_core::smtp::server::{COMMAND_TIMEOUT, Event, Server};
+use postern_core::mail::{EnhancedCode, Recipient, Reply};
+use postern_core::smtp::command::Mail;
+use postern_core::smtp::server::{COMMAND_TIMEOUT, Event, FutureRelease, Server};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -45,6 +47,7 @@ struct Driver<'a, S: Spool> {
     input: BytesMut,
     intake: &'a Intake<S>,
     policy: Policy,
+    clients: &'a Clients,
     session: Session,
     incoming: Option<Incoming<S>>,
     stop: watch::Receiver<bool>,
@@ -73,16 +76,18 @@ pub async fn run<S: Spool>(
     };
     debug!(session = %session.id, %peer, listener = %listener.name, "connected");
     let mut session = session;
-    let mut server = Server::new(intake.hostname(), listener.limits.clone());
+    let mut limits = listener.limits.clone();
+    let bounds = |longest| FutureRelease { longest, latest: intake.now().after(longest) };
+    limits.future_release = listener.future_release.map(bounds);
+    let mut server = Server::new(intake.hostname(), limits);
     if let Err(Refusal { reply, detail }) = intake.connect(&mut session).await {
         delivery_log::noqueue(&session.id, session.peer_addr, "CONNECT", &reply, &detail);
         drop(server.take_output());
         server.close(&reply);
     }
     let (input, content) = (BytesMut::new(), None);
-    Driver { stream, server, input, intake, policy: listener.policy, session, incoming: None, stop, content }
-        .run()
-        .await;
+    let (policy, clients) = (listener.policy, &*listener.clients);
+    Driver { stream, server, input, intake, policy, clients, session, incoming: None, stop, content }.run().await;
 }
 
 impl<S: Spool> Driver<'_, S> {
@@ -108,23 +113,17 @@ impl<S: Spool> Driver<'_, S> {
                     self.incoming = None;
                     (self.session.protocol, self.session.helo) = (protocol, name.into());
                 }
-                Event::Mail(mail) => match self.intake.begin(&self.session, self.policy, mail).await {
+                Event::Mail(mail) => match self.begin(mail).await {
                     Ok(incoming) => {
                         self.incoming = Some(incoming);
                         self.server.answer(&Reply::new(250, EnhancedCode(2, 1, 0), "Sender OK"));
                     }
                     Err(refusal) => self.refuse("MAIL", &refusal.reply, &refusal.detail),
                 },
-                Event::Rcpt(recipient) => {
-                    let added = match &mut self.incoming {
-                        Some(incoming) => incoming.add(recipient).await,
-                        None => Err(Refusal { reply: out_of_order(), detail: "RCPT without a transaction".into() }),
-                    };
-                    match added {
-                        Ok(()) => self.server.answer(&Reply::new(250, EnhancedCode(2, 1, 5), "Recipient OK")),
-                        Err(refusal) => self.refuse("RCPT", &refusal.reply, &refusal.detail),
-                    }
-                }
+                Event::Rcpt(recipient) => match self.add(recipient).await {
+                    Ok(()) => self.server.answer(&Reply::new(250, EnhancedCode(2, 1, 5), "Recipient OK")),
+                    Err(refusal) => self.refuse("RCPT", &refusal.reply, &refusal.detail),
+                },
                 Event::Data => self.data().await,
                 Event::Content(piece) => {
                     if let Some(incoming) = &mut self.incoming {
@@ -138,6 +137,19 @@ impl<S: Spool> Driver<'_, S> {
                     break;
                 }
             }
+        }
+    }
+
+    async fn begin(&mut self, mail: Mail) -> Result<Incoming<S>, Refusal> {
+        self.clients.message(self.session.peer_addr.ip(), self.session.user.as_ref()).map_err(over)?;
+        self.intake.begin(&self.session, self.policy, mail).await
+    }
+
+    async fn add(&mut self, recipient: Recipient) -> Result<(), Refusal> {
+        self.clients.recipient(self.session.peer_addr.ip(), self.session.user.as_ref()).map_err(over)?;
+        match &mut self.incoming {
+            Some(incoming) => incoming.add(recipient).await,
+            None => Err(Refusal { reply: out_of_order(), detail: "RCPT without a transaction".into() }),
         }
     }
 
@@ -243,6 +255,10 @@ impl<S: Spool> Driver<'_, S> {
             Err(_) => Err(Cut::TimeLimit),
         }
     }
+}
+
+fn over(over: Over) -> Refusal {
+    Refusal { reply: over.reply(), detail: over.limit }
 }
 
 /// The state machine asks for content only within a transaction; should it ever not, the client tries again.
