@@ -11,12 +11,16 @@ use toml::{Table, Value};
 pub const ENV_PREFIX: &str = "POSTERN__";
 
 /// Keys that hold paths; a relative one belongs to the folder of the file that names it. `*` stands for any name.
-const PATHS: [&[&str]; 7] = [
+const PATHS: [&[&str]; 11] = [
     &["data_dir"],
     &["tls", "roots"],
     &["plugin", "*", "component"],
     &["plugin", "*", "grants", "secrets", "*", "file"],
     &["zone", "*", "smart_host", "password", "file"],
+    &["listener", "*", "certificate"],
+    &["listener", "*", "key"],
+    &["listener", "*", "certificates", "*", "certificate"],
+    &["listener", "*", "certificates", "*", "key"],
     &["user", "*", "password", "file"],
     &["user", "*", "scram", "file"],
 ];

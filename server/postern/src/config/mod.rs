@@ -13,7 +13,7 @@ pub use units::{Size, Span};
 use crate::deliver::TlsSection;
 use crate::http::HttpSection;
 use crate::observe::LogSection;
-use crate::receive::{Listener, ListenerSection};
+use crate::receive::{Auth, Listener, ListenerSection};
 use crate::relay::{
     DomainLimits, DomainSection, DsnSection, HooksSection, PluginSection, PoolSection, QueueSection, ZoneSection,
 };
@@ -195,6 +195,11 @@ impl Config {
         let dns = written.dns.check().map_err(ConfigError::Value)?;
         written.tls.check().map_err(ConfigError::Value)?;
         let users = Users::check(&written.user).map_err(ConfigError::Value)?;
+        let nobody = users.is_empty() && written.plugin.is_empty();
+        if let Some(listener) = listeners.iter().find(|listener| nobody && listener.auth != Auth::Off) {
+            let text = "nobody could authenticate: there is neither a [user.NAME] nor a plugin";
+            return Err(ConfigError::Value(format!("listener.{}.auth: {text}", listener.name)));
+        }
         let mut names = std::collections::BTreeSet::new();
         written.hooks.check().map_err(ConfigError::Value)?;
         let listener_names: Vec<&str> = listeners.iter().map(|listener| &*listener.name).collect();

@@ -1,11 +1,13 @@
 //! `[listener.NAME]`: as written and as used.
 
+use super::tls::{ListenerTls, Pair};
 use crate::config::Size;
 use crate::intake::Policy;
 use ipnet::IpNet;
 use postern_core::smtp::server::Limits;
 use serde::{Deserialize, Serialize};
 use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 /// Where listener `feeder` is if nothing is said.
@@ -20,8 +22,23 @@ pub struct ListenerSection {
     /// Address and port; only `feeder` has a default.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub address: Option<SocketAddr>,
-    /// Who may submit. Everybody else is refused in the greeting.
+    /// Who may submit without authentication. Without `auth` everybody else is refused in the greeting.
     pub allow_from: Vec<IpNet>,
+    /// TLS.
+    pub tls: ListenerTlsMode,
+    /// Certificate and chain (PEM), for clients that ask for no name that `certificates` has; empty: none.
+    pub certificate: PathBuf,
+    /// Its key (PEM).
+    pub key: PathBuf,
+    /// More of them, for the names that they are valid for.
+    pub certificates: Vec<CertificateSection>,
+    /// Who must authenticate.
+    pub auth: Auth,
+    /// May passwords come without TLS? By default from loopback alone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub auth_in_clear: Option<bool>,
+    /// After so many failed logins within ten minutes an address, or a name, is turned away for as long.
+    pub auth_failures: u32,
     /// Largest content.
     pub max_size: Size,
     /// Most recipients of one transaction.
@@ -41,6 +58,40 @@ pub struct ListenerSection {
     pub max_hops: usize,
 }
 
+/// TLS of a listener.
+#[derive(Clone, Copy, Debug, Deserialize, Serialize, PartialEq, Eq)]
+#[serde(rename_all = "lowercase")]
+pub enum ListenerTlsMode {
+    /// Never.
+    Off,
+    /// STARTTLS is offered.
+    StartTls,
+    /// From the first octet on (RFC 8314).
+    Implicit,
+}
+
+/// AUTH of a listener.
+#[derive(Clone, Copy, Debug, Deserialize, Serialize, PartialEq, Eq)]
+#[serde(rename_all = "lowercase")]
+pub enum Auth {
+    /// Is not offered.
+    Off,
+    /// Who is not in `allow_from` must authenticate.
+    Optional,
+    /// Everybody must.
+    Required,
+}
+
+/// One of `certificates`.
+#[derive(Clone, Debug, Default, Deserialize, Serialize, PartialEq)]
+#[serde(deny_unknown_fields, default)]
+pub struct CertificateSection {
+    /// Certificate and chain (PEM).
+    pub certificate: PathBuf,
+    /// Its key (PEM).
+    pub key: PathBuf,
+}
+
 impl Default for ListenerSection {
     fn default() -> Self {
         Self {
@@ -50,6 +101,13 @@ impl Default for ListenerSection {
                 .into_iter()
                 .filter_map(|(ip, length)| IpNet::new(ip, length).ok())
                 .collect(),
+            tls: ListenerTlsMode::Off,
+            certificate: PathBuf::new(),
+            key: PathBuf::new(),
+            certificates: Vec::new(),
+            auth: Auth::Off,
+            auth_in_clear: None,
+            auth_failures: 10,
             max_size: Size(30 << 20),
             max_recipients: 1000,
             max_line: Size(64 << 10),
@@ -69,8 +127,18 @@ pub struct Listener {
     pub name: Arc<str>,
     /// Address and port.
     pub address: SocketAddr,
-    /// Who may submit.
+    /// Who may submit without authentication.
     pub allow_from: Vec<IpNet>,
+    /// Its certificates; none without TLS.
+    pub tls: Option<Arc<ListenerTls>>,
+    /// When TLS begins.
+    pub tls_mode: ListenerTlsMode,
+    /// Who must authenticate.
+    pub auth: Auth,
+    /// May passwords come without TLS? None: from loopback alone.
+    pub auth_in_clear: Option<bool>,
+    /// Failed logins of one address, or for one name, before it is turned away.
+    pub auth_failures: u32,
     /// Most sessions at once.
     pub max_sessions: usize,
     /// What one session may do.
@@ -95,6 +163,9 @@ impl ListenerSection {
         let Some(address) = self.address else {
             return wrong("address", "a listener needs one, such as \"127.0.0.1:2526\"");
         };
+        if self.auth_failures == 0 {
+            return wrong("auth_failures", "must be at least 1");
+        }
         if self.max_recipients == 0 || self.max_sessions == 0 || self.max_errors == 0 {
             return wrong("max_recipients, max_sessions, max_errors", "must be at least 1");
         }
@@ -112,6 +183,7 @@ impl ListenerSection {
         if self.max_line.0 < 998 {
             return wrong("max_line", "RFC 5321 asks for at least 998");
         }
+        let tls = self.check_tls(name)?;
         let limits = Limits {
             max_size: self.max_size.0,
             max_recipients: self.max_recipients,
@@ -123,8 +195,47 @@ impl ListenerSection {
             future_date: self.future_date,
             max_hops: self.max_hops,
         };
-        let (name, allow_from) = (name.into(), self.allow_from.clone());
-        Ok(Some(Listener { name, address, allow_from, max_sessions: self.max_sessions, limits, policy }))
+        Ok(Some(Listener {
+            name: name.into(),
+            address,
+            allow_from: self.allow_from.clone(),
+            tls: tls.map(Arc::new),
+            tls_mode: self.tls,
+            auth: self.auth,
+            auth_in_clear: self.auth_in_clear,
+            auth_failures: self.auth_failures,
+            max_sessions: self.max_sessions,
+            limits,
+            policy,
+        }))
+    }
+
+    /// Reads the certificates.
+    fn check_tls(&self, name: &str) -> Result<Option<ListenerTls>, String> {
+        if self.tls == ListenerTlsMode::Off {
+            return Ok(None);
+        }
+        let own = CertificateSection { certificate: self.certificate.clone(), key: self.key.clone() };
+        let mut pairs = Vec::new();
+        for (index, pair) in std::iter::once(&own).chain(&self.certificates).enumerate() {
+            for (of_key, file) in [(false, &pair.certificate), (true, &pair.key)] {
+                if file.as_os_str().is_empty() {
+                    return Err(format!("{}: TLS needs a file (PEM)", pair_key(name, index, of_key)));
+                }
+            }
+            pairs.push(Pair { certificate: pair.certificate.clone(), key: pair.key.clone() });
+        }
+        let tls = ListenerTls::new(pairs);
+        tls.map(Some).map_err(|error| format!("{}: {}", pair_key(name, error.index, error.of_key), error.text))
+    }
+}
+
+/// The key of a file of the pair at `index`; the first is the listener's own.
+fn pair_key(listener: &str, index: usize, of_key: bool) -> String {
+    let key = if of_key { "key" } else { "certificate" };
+    match index.checked_sub(1) {
+        None => format!("listener.{listener}.{key}"),
+        Some(index) => format!("listener.{listener}.certificates[{index}].{key}"),
     }
 }
 

@@ -6,6 +6,7 @@ use data_encoding::BASE64;
 use ring::{digest, hmac, pbkdf2};
 use std::fmt;
 use std::num::NonZeroU32;
+use subtle::ConstantTimeEq as _;
 
 /// Octets of a key.
 const KEY: usize = digest::SHA256_OUTPUT_LEN;
@@ -65,6 +66,21 @@ impl Verifier {
             return Err("must have a salt of 1 to 64 octets");
         }
         Ok(Self { iterations, salt, stored_key: key(stored)?, server_key: key(server)? })
+    }
+
+    /// Is this the proof that belongs to the messages of an exchange (RFC 5802 section 3)? If so, the server's own.
+    #[must_use]
+    pub fn check(&self, messages: &[u8], proof: &[u8; KEY]) -> Option<[u8; KEY]> {
+        let mut client_key = mac(&self.stored_key, messages);
+        client_key.iter_mut().zip(proof).for_each(|(octet, other)| *octet ^= other);
+        let right: bool = sha256(&client_key).ct_eq(&self.stored_key).into();
+        right.then(|| mac(&self.server_key, messages))
+    }
+
+    /// What a client's password is hashed with.
+    #[must_use]
+    pub fn salt(&self) -> &[u8] {
+        &self.salt
     }
 
     /// How often a client hashes.
