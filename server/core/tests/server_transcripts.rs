@@ -45,6 +45,7 @@ impl Run {
                     self.queued += 1;
                     self.server.answer(&Reply::new(250, EnhancedCode(2, 0, 0), "Message queued as 000000000000000001"));
                 }
+                Event::StartTls | Event::Scram(_) | Event::Auth(_) => panic!("not offered"),
                 Event::Content(_) | Event::Hello { .. } | Event::Abort => {}
             }
         }

@@ -13,6 +13,7 @@ wasmtime::component::bindgen!({
             import postern:plugin/session@0.1.0;
             import postern:plugin/envelope@0.1.0;
             import postern:plugin/message@0.1.0;
+            import postern:plugin/credentials@0.1.0;
             import postern:plugin/routing@0.1.0;
             import postern:plugin/delivery@0.1.0;
             import postern:plugin/failures@0.1.0;
@@ -28,6 +29,7 @@ wasmtime::component::bindgen!({
 
             export postern:plugin/lifecycle@0.1.0;
             export postern:plugin/connect@0.1.0;
+            export postern:plugin/auth@0.1.0;
             export postern:plugin/mail@0.1.0;
             export postern:plugin/rcpt@0.1.0;
             export postern:plugin/spam@0.1.0;
@@ -68,6 +70,7 @@ wasmtime::component::bindgen!({
     exports: { default: async },
     with: {
         "postern:plugin/session.session": super::state::SessionHandle,
+        "postern:plugin/credentials.credentials": super::state::CredentialsHandle,
         "postern:plugin/envelope.envelope": super::state::EnvelopeHandle,
         "postern:plugin/envelope.recipient": super::state::RecipientHandle,
         "postern:plugin/message.message": super::state::MessageHandle,

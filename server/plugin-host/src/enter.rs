@@ -1,6 +1,6 @@
 //! From a hook point to the guest's function, and from what it returns to an [`Answer`].
 
-use crate::bindings::exports::postern::plugin::{delivery_before::Decision, spam::SpamVerdict};
+use crate::bindings::exports::postern::plugin::{auth::AuthVerdict, delivery_before::Decision, spam::SpamVerdict};
 use crate::bindings::postern::plugin::types::Verdict;
 use crate::instance::Instance;
 use crate::meters::CpuMeter;
@@ -23,6 +23,10 @@ impl Instance {
         Ok(match point {
             HookPoint::Connect => match &guests.connect {
                 Some(hook) => hook.call_connect(store, the()).await?.map(Answer::from),
+                None => Ok(Answer::Pass),
+            },
+            HookPoint::Auth => match &guests.auth {
+                Some(hook) => hook.call_authenticate(store, the(), the()).await?.map(Answer::from),
                 None => Ok(Answer::Pass),
             },
             HookPoint::Mail => match &guests.mail {
@@ -58,7 +62,7 @@ impl Instance {
                 (Some(hook), Some(batch)) => pass(hook.call_events(store, &batch).await?),
                 _ => Ok(Answer::Pass),
             },
-            HookPoint::Auth | HookPoint::Sign | HookPoint::Http => Ok(Answer::Pass),
+            HookPoint::Sign | HookPoint::Http => Ok(Answer::Pass),
         })
     }
 
@@ -96,6 +100,16 @@ impl From<Verdict> for Answer {
             Verdict::Pass => Self::Pass,
             Verdict::Reject(reply) => Self::Reject(reply),
             Verdict::Defer(reply) => Self::Defer(reply),
+        }
+    }
+}
+
+impl From<AuthVerdict> for Answer {
+    fn from(verdict: AuthVerdict) -> Self {
+        match verdict {
+            AuthVerdict::Pass => Self::Pass,
+            AuthVerdict::Accept(user) => Self::Accept(user),
+            AuthVerdict::Reject(reply) => Self::Reject(reply),
         }
     }
 }

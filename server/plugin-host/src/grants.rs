@@ -15,8 +15,19 @@ const PACKAGE: &str = "postern:plugin/";
 const VERSION: (u64, u64) = (0, 1);
 
 /// Interfaces that need no grant.
-const FREE: [&str; 10] =
-    ["types", "session", "envelope", "message", "routing", "delivery", "failures", "log", "config", "metrics"];
+const FREE: [&str; 11] = [
+    "types",
+    "session",
+    "credentials",
+    "envelope",
+    "message",
+    "routing",
+    "delivery",
+    "failures",
+    "log",
+    "config",
+    "metrics",
+];
 /// Grants, the interfaces that they open, and an example of each.
 const GRANTS: [(&str, &str, &str); 6] = [
     ("http", "http-client", "[\"https://api.example.com\"]"),
@@ -218,6 +229,7 @@ pub(crate) fn linker(engine: &Engine, granted: &Granted) -> wasmtime::Result<Lin
     let mut linker = Linker::new(engine);
     api::types::add_to_linker::<_, Own>(&mut linker, |state| state)?;
     api::session::add_to_linker::<_, Own>(&mut linker, |state| state)?;
+    api::credentials::add_to_linker::<_, Own>(&mut linker, |state| state)?;
     api::envelope::add_to_linker::<_, Own>(&mut linker, |state| state)?;
     api::message::add_to_linker::<_, Own>(&mut linker, |state| state)?;
     api::routing::add_to_linker::<_, Own>(&mut linker, |state| state)?;

@@ -64,6 +64,7 @@ macro_rules! hooks {
 
 hooks! {
     connect: connect, HookPoint::Connect => HookPoint::Connect;
+    auth: auth, HookPoint::Auth => HookPoint::Auth;
     mail: mail, HookPoint::Mail => HookPoint::Mail;
     rcpt: rcpt, HookPoint::Rcpt => HookPoint::Rcpt;
     spam: spam, HookPoint::Spam => HookPoint::Spam;

@@ -4,13 +4,18 @@ use crate::instance::CallError;
 use crate::subject::Answer;
 use postern_core::hook::HookPoint;
 use postern_core::mail::{EnhancedCode, Reply};
+use std::sync::Arc;
 
 /// Longest text of a reply or a reason, in octets.
 const MAX_TEXT: usize = 400;
+/// Longest name of a user, in octets.
+const MAX_USER: usize = 255;
 
 /// A verdict that is not "go on".
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Said {
+    /// Credentials are valid, and this user's.
+    User(Arc<str>),
     /// The client, or the recipients of an attempt, get this reply.
     Refuse(Reply),
     /// An attempt is put off, for this reason.
@@ -24,6 +29,8 @@ pub(crate) fn check(point: HookPoint, answer: Answer) -> Result<Option<Said>, Ca
     let said = match answer {
         Answer::Pass => return Ok(None),
         Answer::Defer(reason) if point == HookPoint::DeliveryBefore => Said::PutOff(line(reason)?),
+        Answer::Accept(user) => Said::User(self::user(user)?),
+        Answer::Reject(text) if point == HookPoint::Auth => Said::Refuse(no_user(&text)?),
         Answer::Reject(text) => Said::Refuse(reply(&text, 5, "Message refused")?),
         Answer::Bounce(text) => Said::Refuse(reply(&text, 5, "Message refused")?),
         Answer::Defer(text) => Said::Refuse(reply(&text, 4, "Try again later")?),
@@ -51,6 +58,24 @@ fn line(text: String) -> Result<String, CallError> {
         return Err(CallError::Verdict("a text with control characters".into()));
     }
     Ok(text)
+}
+
+/// The name stands in the log, in Received and in the queue.
+fn user(name: String) -> Result<Arc<str>, CallError> {
+    if name.is_empty() || name.len() > MAX_USER {
+        return Err(CallError::Verdict(format!("a user's name of {} octets, of 1 to {MAX_USER}", name.len())));
+    }
+    Ok(line(name)?.into())
+}
+
+/// 535 5.7.8 (RFC 4954 section 6) where the reply says nothing else.
+fn no_user(text: &str) -> Result<Reply, CallError> {
+    let given = reply(text, 5, "Authentication failed")?;
+    let has_code = split_code(text.trim()).is_some();
+    let has_enhanced = text.split(' ').any(|word| EnhancedCode::parse(word).is_some());
+    let code = if has_code { given.code } else { 535 };
+    let enhanced = if has_enhanced { given.enhanced } else { Some(EnhancedCode(5, 7, 8)) };
+    Ok(Reply { code, enhanced, ..given })
 }
 
 /// Reads `[code [enhanced]] text`; `class` is 4 or 5, what is not said is 451 4.7.1 or 550 5.7.1 and `default`.
@@ -117,6 +142,19 @@ mod tests {
             (&"x".repeat(401), 5),
         ] {
             assert!(matches!(reply(text, class, "No"), Err(CallError::Verdict(_))), "{text}");
+        }
+    }
+
+    #[test]
+    fn users_and_their_refusals() {
+        let refused = |text: &str| no_user(text).unwrap().to_string();
+        assert_eq!(refused(""), "535 5.7.8 Authentication failed");
+        assert_eq!(refused("Not you"), "535 5.7.8 Not you");
+        assert_eq!(refused("534 5.7.9 Too weak"), "534 5.7.9 Too weak");
+        let accepted = |name: &str| check(HookPoint::Auth, Answer::Accept(name.into()));
+        assert_eq!(accepted("app1").unwrap(), Some(Said::User("app1".into())));
+        for name in ["", "a\nb", &"x".repeat(256)] {
+            assert!(matches!(accepted(name), Err(CallError::Verdict(_))), "{name}");
         }
     }
 

@@ -7,7 +7,8 @@ use crate::said::Said;
 use crate::subject::{Held, Subject};
 use futures_util::future::BoxFuture;
 use postern_core::hook::{
-    Decision, Delivery, Disposition, Failures, HookPoint, Hooks, Refusal, Routing, Session, Transaction,
+    Credentials, Decision, Delivery, Disposition, Failures, HookPoint, Hooks, Identity, Refusal, Routing, Session,
+    Transaction,
 };
 use postern_core::mail::{EnhancedCode, Recipient, Reply};
 use std::sync::Arc;
@@ -159,6 +160,10 @@ fn failed(plugin: &Plugin, point: HookPoint, held: &Held<'_>, error: CallError, 
     }
     // A server at its limits is no reason to lose a message, or to let one pass unseen.
     let of_host = out_of_time || error.is_of_host();
+    // Whatever goes wrong with credentials ends closed.
+    if point == HookPoint::Auth && !plugin.spec.shadow {
+        return Some(Why::Failed { error, out_of_time });
+    }
     if plugin.spec.shadow || (plugin.spec.on_error == OnError::Skip && !of_host) {
         return None;
     }
@@ -185,7 +190,9 @@ impl Stop {
         let (defer, reject) = if point == HookPoint::Connect { (421, 554) } else { (451, 550) };
         let reply = match self.why {
             Why::Said(Said::Refuse(reply)) => reply,
+            Why::Said(Said::User(_)) | Why::Failed { .. } if point == HookPoint::Auth => cannot_authenticate(),
             // Only the hook `spam` holds and discards, and it looks for that.
+            Why::Said(Said::User(_)) => Reply::new(defer, EnhancedCode(4, 3, 0), "Try again later"),
             Why::Said(Said::PutOff(text) | Said::Hold(text) | Said::Discard(text)) => {
                 Reply::new(defer, EnhancedCode(4, 3, 0), text)
             }
@@ -210,9 +217,16 @@ impl Stop {
                 let public = if public.is_empty() { "delivery is put off by policy".to_owned() } else { public };
                 Decision::Defer { public, detail }
             }
-            Why::Failed { .. } => Decision::Defer { public: "local error in processing".to_owned(), detail },
+            Why::Failed { .. } | Why::Said(Said::User(_)) => {
+                Decision::Defer { public: "local error in processing".to_owned(), detail }
+            }
         }
     }
+}
+
+/// RFC 4954 section 6.
+fn cannot_authenticate() -> Reply {
+    Reply::new(454, EnhancedCode(4, 7, 0), "Temporary authentication failure")
 }
 
 /// There is no room for one more transaction in hooks.
@@ -236,6 +250,26 @@ impl Hooks for PluginSet {
             let about = About { listener: Some(&listener), ..About::default() };
             let (asked, _) = self.ask(HookPoint::Connect, about, Held::Session(session), Duration::ZERO).await;
             asked.map_err(|stop| stop.refusal(HookPoint::Connect))
+        })
+    }
+
+    fn auth<'a>(
+        &'a self,
+        session: &'a mut Session,
+        credentials: &'a Credentials,
+    ) -> BoxFuture<'a, Result<Identity, Refusal>> {
+        Box::pin(async move {
+            let crowded = |_| Refusal { reply: cannot_authenticate(), ..crowded() };
+            let _room = self.room.try_acquire().map_err(crowded)?;
+            let listener = Arc::clone(&session.listener);
+            let user = (!credentials.user.is_empty()).then_some(credentials.user.as_str());
+            let about = About { listener: Some(&listener), user, ..About::default() };
+            let (asked, _) = self.ask(HookPoint::Auth, about, Held::Login(session, credentials), Duration::ZERO).await;
+            match asked {
+                Ok(()) => Ok(Identity::Unknown),
+                Err(Stop { why: Why::Said(Said::User(user)), .. }) => Ok(Identity::User(user)),
+                Err(stop) => Err(stop.refusal(HookPoint::Auth)),
+            }
         })
     }
 

@@ -17,6 +17,8 @@ use std::time::Instant;
 
 /// Behind a guest's `session`. A guest can't forge handles, and there is one session a call, so it holds nothing.
 pub struct SessionHandle;
+/// Behind a guest's `credentials`.
+pub struct CredentialsHandle;
 /// Behind a guest's `envelope`.
 pub struct EnvelopeHandle;
 /// Behind a guest's `recipient`.
@@ -127,7 +129,7 @@ impl GuestState {
 
     pub(crate) fn session(&self) -> wasmtime::Result<&Session> {
         match &self.subject {
-            Subject::Session(session) => Ok(session),
+            Subject::Session(session) | Subject::Login(session, _) => Ok(session),
             Subject::Message(transaction) | Subject::Recipient(transaction, _) | Subject::Routing(transaction, _) => {
                 Ok(&transaction.session)
             }
@@ -138,7 +140,7 @@ impl GuestState {
     /// The session, where it is being decided on.
     pub(crate) fn session_mut(&mut self) -> Option<&mut Session> {
         match &mut self.subject {
-            Subject::Session(session) => Some(session),
+            Subject::Session(session) | Subject::Login(session, _) => Some(session),
             _ => None,
         }
     }

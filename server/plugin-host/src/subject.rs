@@ -1,6 +1,6 @@
 //! What a call is about, and what it answers.
 
-use postern_core::hook::{Change, Delivery, Failures, Routing, Session, Transaction};
+use postern_core::hook::{Change, Credentials, Delivery, Failures, Routing, Session, Transaction};
 use postern_core::mail::{QueueId, Recipient};
 
 /// What a call is about: the plugin's own copy, which is kept only if the call succeeds.
@@ -10,6 +10,7 @@ pub(crate) enum Subject {
     #[default]
     None,
     Session(Session),
+    Login(Session, Credentials),
     Message(Transaction),
     Recipient(Transaction, Recipient),
     Routing(Transaction, Routing),
@@ -22,6 +23,7 @@ pub(crate) enum Subject {
 /// What the caller of a hook has: each plugin gets a copy, which takes its place if the call succeeds.
 pub(crate) enum Held<'a> {
     Session(&'a mut Session),
+    Login(&'a mut Session, &'a Credentials),
     Message(&'a mut Transaction),
     Recipient(&'a mut Transaction, &'a mut Recipient),
     Routing(&'a mut Transaction, &'a mut Routing),
@@ -33,6 +35,7 @@ impl Held<'_> {
     pub(crate) fn copy(&self) -> Subject {
         match self {
             Self::Session(session) => Subject::Session((*session).clone()),
+            Self::Login(session, credentials) => Subject::Login((*session).clone(), (*credentials).clone()),
             Self::Message(transaction) => Subject::Message((*transaction).clone()),
             Self::Recipient(transaction, recipient) => Subject::Recipient((*transaction).clone(), (*recipient).clone()),
             Self::Routing(transaction, routing) => Subject::Routing((*transaction).clone(), (*routing).clone()),
@@ -45,6 +48,7 @@ impl Held<'_> {
     pub(crate) fn replace(&mut self, edited: Subject) {
         match (self, edited) {
             (Self::Session(session), Subject::Session(edited)) => **session = edited,
+            (Self::Login(session, _), Subject::Login(edited, _)) => **session = edited,
             (Self::Message(transaction), Subject::Message(edited)) => **transaction = edited,
             (Self::Recipient(transaction, recipient), Subject::Recipient(edited, address)) => {
                 (**transaction, **recipient) = (edited, address);
@@ -61,7 +65,7 @@ impl Held<'_> {
     /// What plugins did to it so far, in order.
     pub(crate) fn changes(&mut self) -> Option<&mut Vec<Change>> {
         match self {
-            Self::Session(_) => None,
+            Self::Session(_) | Self::Login(..) => None,
             Self::Message(transaction) | Self::Recipient(transaction, _) | Self::Routing(transaction, _) => {
                 Some(&mut transaction.changes)
             }
@@ -79,14 +83,14 @@ impl Subject {
             }
             Self::Delivery(delivery) => Some(delivery.id),
             Self::Failures(failures) => Some(failures.id),
-            Self::None | Self::Session(_) | Self::Events(_) => None,
+            Self::None | Self::Session(_) | Self::Login(..) | Self::Events(_) => None,
         }
     }
 
     /// For the log.
     pub(crate) fn session_id(&self) -> Option<&str> {
         match self {
-            Self::Session(session) => Some(&session.id),
+            Self::Session(session) | Self::Login(session, _) => Some(&session.id),
             Self::Message(transaction) | Self::Recipient(transaction, _) | Self::Routing(transaction, _) => {
                 Some(&transaction.session.id)
             }
@@ -100,6 +104,8 @@ impl Subject {
 pub(crate) enum Answer {
     /// Go on.
     Pass,
+    /// Credentials are this user's.
+    Accept(String),
     Reject(String),
     Defer(String),
     Hold(String),

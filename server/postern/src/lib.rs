@@ -12,3 +12,4 @@ pub mod receive;
 pub mod relay;
 pub mod resolve;
 pub mod spool;
+pub mod users;

@@ -14,8 +14,8 @@ use postern::spool::{
     Start,
 };
 use postern_core::hook::{
-    Attributes, Decision, Delivery, Disposition, Failures, HookPoint, Hooks, LiveHooks, NoHooks, Refusal, Routing,
-    Session, Transaction,
+    Attributes, Credentials, Decision, Delivery, Disposition, Failures, HookPoint, Hooks, Identity, LiveHooks, NoHooks,
+    Refusal, Routing, Session, Transaction,
 };
 use postern_core::mail::{Address, Envelope, QueueId, Recipient, ReversePath, Seq};
 use postern_core::route::QueueKey;
@@ -48,6 +48,9 @@ impl Hooks for Listeners {
     }
     fn connect<'a>(&'a self, session: &'a mut Session) -> Asked<'a, ()> {
         NoHooks.connect(session)
+    }
+    fn auth<'a>(&'a self, _: &'a mut Session, _: &'a Credentials) -> Asked<'a, Identity> {
+        unreachable!()
     }
     fn mail<'a>(&'a self, _: &'a mut Transaction) -> Asked<'a, ()> {
         unreachable!()

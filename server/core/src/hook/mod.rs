@@ -2,6 +2,7 @@
 //!
 //! The server knows plugins only as [`Hooks`]; [`NoHooks`] is the server without any.
 
+mod credentials;
 mod delivery;
 mod live;
 mod routing;
@@ -9,11 +10,12 @@ mod scratch;
 mod session;
 mod transaction;
 
+pub use credentials::{Credentials, Identity, Proof};
 pub use delivery::{Decision, Delivery, Failed, FailureAction, Failures};
 pub use live::LiveHooks;
 pub use routing::{Places, Routed, Routing};
 pub use scratch::{MemoryScratch, Scratch, ScratchWriter};
-pub use session::{Attributes, MAX_ATTRIBUTE, MAX_ATTRIBUTES, Protocol, Session};
+pub use session::{Attributes, MAX_ATTRIBUTE, MAX_ATTRIBUTES, Protocol, Session, SessionTls};
 pub use transaction::{Change, Disposition, Refusal, Transaction};
 
 use crate::mail::Recipient;
@@ -99,7 +101,7 @@ impl HookPoint {
     /// Does this version of the server call it? The others are frozen, so that plugins can be written for them.
     #[must_use]
     pub fn is_called(self) -> bool {
-        !matches!(self, Self::Auth | Self::Sign | Self::Http)
+        !matches!(self, Self::Sign | Self::Http)
     }
 }
 
@@ -113,6 +115,9 @@ pub trait Hooks: Send + Sync + 'static {
 
     /// [`HookPoint::Connect`]: plugins may leave attributes in the session.
     fn connect<'a>(&'a self, session: &'a mut Session) -> Asked<'a, ()>;
+
+    /// [`HookPoint::Auth`]: plugins may leave attributes in the session. Whoever asks sets its user.
+    fn auth<'a>(&'a self, session: &'a mut Session, credentials: &'a Credentials) -> Asked<'a, Identity>;
 
     /// [`HookPoint::Mail`]: the transaction has a reverse-path and no recipients.
     fn mail<'a>(&'a self, transaction: &'a mut Transaction) -> Asked<'a, ()>;
@@ -159,6 +164,10 @@ impl Hooks for NoHooks {
 
     fn connect<'a>(&'a self, _session: &'a mut Session) -> Asked<'a, ()> {
         Box::pin(ready(Ok(())))
+    }
+
+    fn auth<'a>(&'a self, _session: &'a mut Session, _credentials: &'a Credentials) -> Asked<'a, Identity> {
+        Box::pin(ready(Ok(Identity::Unknown)))
     }
 
     fn mail<'a>(&'a self, _transaction: &'a mut Transaction) -> Asked<'a, ()> {

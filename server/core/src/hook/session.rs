@@ -24,6 +24,15 @@ impl Protocol {
     }
 }
 
+/// What TLS a session has.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SessionTls {
+    /// `TLSv1.3`.
+    pub version: String,
+    /// `TLS_AES_256_GCM_SHA384`.
+    pub cipher: String,
+}
+
 /// The session in which a message came in.
 #[derive(Clone, Debug)]
 pub struct Session {
@@ -37,10 +46,25 @@ pub struct Session {
     pub helo: Arc<str>,
     /// EHLO or HELO.
     pub protocol: Protocol,
+    /// None in clear.
+    pub tls: Option<Arc<SessionTls>>,
     /// The authenticated user.
     pub user: Option<Arc<str>>,
     /// Notes of plugins; each message of the session begins with a copy.
     pub attributes: Attributes,
+}
+
+impl Session {
+    /// The `with` clause of Received: `SMTP`, `ESMTP`, and RFC 3848's `ESMTPS`, `ESMTPA` and `ESMTPSA`.
+    #[must_use]
+    pub fn with(&self) -> &'static str {
+        match (self.protocol, self.tls.is_some(), self.user.is_some()) {
+            (Protocol::Esmtp, true, true) => "ESMTPSA",
+            (Protocol::Esmtp, true, false) => "ESMTPS",
+            (Protocol::Esmtp, false, true) => "ESMTPA",
+            (protocol, ..) => protocol.name(),
+        }
+    }
 }
 
 /// Notes of plugins by name: at most [`MAX_ATTRIBUTES`], each of at most [`MAX_ATTRIBUTE`] octets without control

@@ -28,13 +28,16 @@ impl Received<'_> {
         let mut text = String::with_capacity(256);
         let session = self.session;
         let with = if self.smtputf8 {
-            format!("UTF8{}", session.protocol.name().trim_start_matches('E'))
+            format!("UTF8{}", session.with().trim_start_matches('E'))
         } else {
-            session.protocol.name().to_owned()
+            session.with().to_owned()
         };
         // Writing to a String does not fail. The HELO name was validated when it was given.
-        let _ =
-            write!(text, "Received: from {} ({})\r\n\tby {}", session.helo, Literal(session.peer_addr), self.hostname);
+        let _ = write!(text, "Received: from {} ({})\r\n\t", session.helo, Literal(session.peer_addr));
+        if let Some(tls) = &session.tls {
+            let _ = write!(text, "(using {} with cipher {})\r\n\t", tls.version, tls.cipher);
+        }
+        let _ = write!(text, "by {}", self.hostname);
         if let Some(user) = &session.user {
             let _ = write!(text, "\r\n\t(Authenticated sender: {})", Comment(user));
         }

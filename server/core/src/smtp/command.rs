@@ -13,6 +13,15 @@ pub enum Command {
     Ehlo(String),
     /// HELO with the client's name.
     Helo(String),
+    /// STARTTLS (RFC 3207).
+    StartTls,
+    /// AUTH (RFC 4954).
+    Auth {
+        /// The mechanism's name.
+        mechanism: String,
+        /// The initial response, as it was sent: base64, or `=` for an empty one.
+        initial: Option<String>,
+    },
     /// MAIL FROM.
     Mail(Mail),
     /// RCPT TO.
@@ -157,13 +166,15 @@ impl Command {
             "RCPT" => rcpt(argument, smtputf8),
             "DATA" => bare(argument, Self::Data, "DATA"),
             "BDAT" => bdat(argument),
+            "STARTTLS" => bare(argument, Self::StartTls, "STARTTLS"),
+            "AUTH" => auth(argument),
             "RSET" => bare(argument, Self::Rset, "RSET"),
             "QUIT" => bare(argument, Self::Quit, "QUIT"),
             "NOOP" => Ok(Self::Noop),
             "VRFY" if argument.is_empty() => Err(CommandError::Syntax("VRFY string")),
             "VRFY" => Ok(Self::Vrfy),
             "HELP" => Ok(Self::Help),
-            "EXPN" | "TURN" | "ETRN" | "ATRN" | "SEND" | "SOML" | "SAML" | "STARTTLS" | "AUTH" | "BURL" | "LHLO" => {
+            "EXPN" | "TURN" | "ETRN" | "ATRN" | "SEND" | "SOML" | "SAML" | "BURL" | "LHLO" => {
                 Err(CommandError::NotImplemented)
             }
             "GET" | "POST" | "PUT" | "HEAD" | "OPTIONS" | "CONNECT" | "PATCH" | "DELETE" | "TRACE" => {
@@ -192,6 +203,14 @@ fn bdat(argument: &str) -> Result<Command, CommandError> {
 
 fn bare(argument: &str, command: Command, syntax: &'static str) -> Result<Command, CommandError> {
     if argument.is_empty() { Ok(command) } else { Err(CommandError::Syntax(syntax)) }
+}
+
+fn auth(argument: &str) -> Result<Command, CommandError> {
+    let mut words = argument.split(' ').filter(|word| !word.is_empty()).map(str::to_owned);
+    match (words.next(), words.next(), words.next()) {
+        (Some(mechanism), initial, None) => Ok(Command::Auth { mechanism, initial }),
+        _ => Err(CommandError::Syntax("AUTH mechanism [initial-response]")),
+    }
 }
 
 /// The name goes into Received and the log: characters that mean something there are refused, odd names are not.
@@ -267,6 +286,8 @@ fn mail(argument: &str) -> Result<Command, CommandError> {
             ("ENVID", value) => once(&mut mail.envid, "ENVID", value.and_then(EnvelopeId::parse))?,
             ("HOLDFOR", value) => once(&mut mail.hold, "HOLDFOR", value.and_then(HoldRequest::seconds))?,
             ("HOLDUNTIL", value) => once(&mut mail.hold, "HOLDUNTIL", value.and_then(HoldRequest::date))?,
+            // Who wrote the message (RFC 4954 section 5): nothing is made of it.
+            ("AUTH", Some(_)) => {}
             ("SMTPUTF8", None) => mail.smtputf8 = true,
             ("SMTPUTF8", Some(_)) => return Err(CommandError::Value("SMTPUTF8")),
             _ => return Err(CommandError::Parameter(shortened(key))),
@@ -422,7 +443,10 @@ mod tests {
         check("Host: localhost", Foreign);
         check("EHLO jõe", Syntax("EHLO domain"));
         check("MAIL FROM:<a@b>\rRCPT TO:<v@w>", Unknown);
-        check("STARTTLS", NotImplemented);
+        check("STARTTLS now", Syntax("STARTTLS"));
+        check("AUTH", Syntax("AUTH mechanism [initial-response]"));
+        check("AUTH PLAIN a b", Syntax("AUTH mechanism [initial-response]"));
+        check("BDAT 1", NotImplemented);
         check("DATA now", Syntax("DATA"));
         check("EHLO", Syntax("EHLO domain"));
         check("EHLO a b", Syntax("EHLO domain"));

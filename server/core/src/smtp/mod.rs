@@ -6,6 +6,7 @@
 //! Commands and replies are parsed here and not by the crate `smtp-proto`: that one drops the quotes of a quoted local
 //! part, so that `<"a@evil x"@good>` could be routed as another address than the client meant.
 
+pub mod auth;
 pub mod chunk;
 pub mod client;
 pub mod command;

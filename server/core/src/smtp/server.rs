@@ -1,18 +1,24 @@
 //! The server's side of an SMTP session as a state machine (RFC 5321, RFC 2920 PIPELINING, RFC 1870 SIZE, RFC 6152
 //! 8BITMIME, RFC 6531 SMTPUTF8, RFC 2034 ENHANCEDSTATUSCODES, RFC 3461 DSN, RFC 3030 CHUNKING, RFC 4865 FUTURERELEASE,
-//! RFC 9422 LIMITS).
+//! RFC 9422 LIMITS, and in [`security`] STARTTLS and AUTH).
 //!
 //! The driver feeds input to [`Server::poll`] and acts on the [`Event`]s; events that ask for a decision are answered
 //! with [`Server::answer`] before the next poll. Replies gather in [`Server::take_output`] and go out when there is no
 //! more input, so that a pipelined group costs one write.
 
+mod security;
+
+pub use security::Access;
+
+use super::auth::ClientFirst;
 use super::chunk::{Chunk, ChunkEnd, TextJudge};
 use super::command::{Command, CommandError, HoldRequest, Mail};
 use super::data::{ContentFault, DataDecoder, Decoded};
-use crate::hook::Protocol;
+use crate::hook::{Credentials, Protocol};
 use crate::mail::{EnhancedCode, Recipient, Reply};
 use crate::time::Timestamp;
 use bytes::{Buf, Bytes, BytesMut};
+use security::{MAX_AUTH_LINE, Security};
 use std::fmt::Write as _;
 use std::time::Duration;
 
@@ -70,6 +76,12 @@ pub enum Event {
         /// What it calls itself.
         name: String,
     },
+    /// Send the output, do the TLS handshake, and say [`Server::secured`]; or close the connection.
+    StartTls,
+    /// What does the server keep of this user's password? To be answered with [`Server::verifier`].
+    Scram(ClientFirst),
+    /// Are these valid? To be answered; 235 is yes, 421 ends the session.
+    Auth(Credentials),
     /// A transaction begins. To be answered.
     Mail(Mail),
     /// One more recipient. To be answered.
@@ -92,6 +104,8 @@ enum State {
     Fresh,
     /// Between transactions.
     Ready,
+    /// In an exchange of AUTH.
+    Auth,
     /// MAIL was taken.
     Mail,
     /// At least one RCPT was taken.
@@ -107,6 +121,8 @@ enum State {
 /// Which event waits for its answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Asked {
+    Verifier,
+    Auth { token: bool },
     Mail,
     Rcpt,
     Data,
@@ -135,6 +151,7 @@ pub struct Server {
     /// The rest of a command line that was too long is skipped.
     skipping: bool,
     refusals: Vec<Refused>,
+    security: Security,
 }
 
 /// What the state machine refused by itself, for the log.
@@ -165,6 +182,7 @@ impl Server {
             size: 0,
             skipping: false,
             refusals: Vec::new(),
+            security: Security::new(),
             limits,
         };
         server.reply(&Reply::plain(220, format!("{hostname} ESMTP Postern")));
@@ -213,7 +231,7 @@ impl Server {
     /// Is a transaction open?
     #[must_use]
     pub fn in_transaction(&self) -> bool {
-        !matches!(self.state, State::Fresh | State::Ready | State::Closed)
+        matches!(self.state, State::Mail | State::Rcpt | State::Content)
     }
 
     /// Takes what it can off the front of `input` and says what to do.
@@ -224,8 +242,12 @@ impl Server {
                 State::Closed => Some(Event::Close),
                 State::Content => self.content(input),
                 _ if self.chunk.is_some() => self.chunk(input),
-                _ => match self.line(input) {
-                    Some(line) => self.command(&line),
+                state => match self.line(input) {
+                    Some(line) if state == State::Auth => self.auth_line(&line),
+                    Some(line) => match self.command(&line) {
+                        Some(Event::StartTls) => Some(self.go_ahead(input)),
+                        event => event,
+                    },
                     None => Some(Event::Input),
                 },
             };
@@ -243,6 +265,7 @@ impl Server {
         };
         let accepted = matches!(reply.code / 100, 2 | 3);
         match asked {
+            Asked::Auth { token } => return self.authenticated(reply, token),
             Asked::Mail if accepted => self.state = State::Mail,
             Asked::Rcpt if accepted => {
                 self.state = State::Rcpt;
@@ -265,7 +288,7 @@ impl Server {
             }
             Asked::ContentEnd => self.reset(),
             Asked::Mail => self.smtputf8 = false,
-            Asked::Rcpt | Asked::Data => {}
+            Asked::Rcpt | Asked::Data | Asked::Verifier => {}
         }
         self.reply(reply);
         if !accepted && asked != Asked::ContentEnd {
@@ -277,18 +300,20 @@ impl Server {
     fn line(&mut self, input: &mut BytesMut) -> Option<Bytes> {
         loop {
             let Some(end) = memchr::memchr(b'\n', input) else {
-                if input.len() > MAX_COMMAND_LINE {
+                if input.len() > self.max_line(input) {
                     input.clear();
                     self.skipping = true;
                 }
                 return None;
             };
-            if std::mem::take(&mut self.skipping) || end >= MAX_COMMAND_LINE {
+            if std::mem::take(&mut self.skipping) || end >= self.max_line(input) {
                 input.advance(end + 1);
+                self.abandon_exchange();
                 self.refuse(500, EnhancedCode(5, 5, 2), "Line too long");
             } else if end == 0 || input[end - 1] != b'\r' {
                 // A line that a bare LF ends: answered, so that the client need not wait, and never obeyed.
                 input.advance(end + 1);
+                self.abandon_exchange();
                 self.refuse(500, EnhancedCode(5, 5, 2), "A line must end with CR LF");
             } else {
                 let mut line = input.split_to(end + 1).freeze();
@@ -301,10 +326,18 @@ impl Server {
         }
     }
 
+    /// The longest line that may come next, in octets.
+    fn max_line(&self, input: &[u8]) -> usize {
+        let is_auth = input.get(..5).is_some_and(|verb| verb.eq_ignore_ascii_case(b"AUTH "));
+        if is_auth || self.state == State::Auth { MAX_AUTH_LINE } else { MAX_COMMAND_LINE }
+    }
+
     fn command(&mut self, line: &[u8]) -> Option<Event> {
         match Command::parse(line, self.smtputf8) {
             Ok(Command::Ehlo(name)) => Some(self.hello(Protocol::Esmtp, name)),
             Ok(Command::Helo(name)) => Some(self.hello(Protocol::Smtp, name)),
+            Ok(Command::StartTls) => self.starttls(),
+            Ok(Command::Auth { mechanism, initial }) => self.auth(&mechanism, initial.as_deref()),
             Ok(Command::Mail(mail)) => self.mail(mail),
             Ok(Command::Rcpt(recipient)) => self.rcpt(recipient),
             Ok(Command::Data) => self.data(),
@@ -322,7 +355,10 @@ impl Server {
             Ok(Command::Help) => self.reply_to(
                 214,
                 EnhancedCode(2, 0, 0),
-                "EHLO HELO MAIL RCPT DATA BDAT RSET NOOP VRFY HELP QUIT (RFC 5321)",
+                &format!(
+                    "EHLO HELO MAIL RCPT DATA BDAT RSET NOOP VRFY HELP QUIT{} (RFC 5321)",
+                    self.security.commands()
+                ),
             ),
             Ok(Command::Quit) => {
                 self.close(&Reply::new(221, EnhancedCode(2, 0, 0), format!("{} closes the connection", self.hostname)));
@@ -362,6 +398,7 @@ impl Server {
             // Writing to a String does not fail.
             let _ = write!(text, "\nFUTURERELEASE {} {}", longest.as_secs(), latest.to_rfc3339());
         }
+        text.push_str(&self.security.offers());
         text.push_str("\nHELP");
         text
     }
@@ -370,6 +407,9 @@ impl Server {
         let offered = self.limits.future_release.filter(|_| self.extended);
         match self.state {
             State::Fresh => self.refuse(503, EnhancedCode(5, 5, 1), "Say EHLO first"),
+            State::Ready if let Some(why) = self.security.refusal() => {
+                self.refuse(530, EnhancedCode(5, 7, 0), why);
+            }
             State::Ready if mail.size.is_some_and(|size| size > self.limits.max_size) => {
                 self.refuse(552, EnhancedCode(5, 3, 4), self.too_large());
             }

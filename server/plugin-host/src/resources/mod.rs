@@ -2,6 +2,7 @@
 //!
 //! Edits go to the plugin's own copy of the subject, which is kept only if its call succeeds.
 
+mod credentials;
 mod delivery;
 mod envelope;
 mod failures;

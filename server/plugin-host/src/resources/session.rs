@@ -32,7 +32,7 @@ impl HostSession for GuestState {
     }
 
     fn protocol(&mut self, _: Resource<SessionHandle>) -> Result<String> {
-        Ok(self.session()?.protocol.name().to_owned())
+        Ok(self.session()?.with().to_owned())
     }
 
     fn user(&mut self, _: Resource<SessionHandle>) -> Result<Option<String>> {

@@ -92,6 +92,7 @@ pub fn transaction(fields: &[&str]) -> Transaction {
         peer_addr: "192.0.2.1:49152".parse().expect("an address"),
         helo: "client.example".into(),
         protocol: Protocol::Esmtp,
+        tls: None,
         user: Some("app1".into()),
         attributes: Attributes::new(),
     };

@@ -13,6 +13,7 @@ mod reload;
 mod run;
 pub mod sink;
 mod spool;
+mod user;
 
 use crate::config::{Config, ConfigError};
 use clap::{Args, Parser, Subcommand};
@@ -44,6 +45,9 @@ enum Command {
     /// Look at a store that no server has open
     #[command(subcommand)]
     Spool(spool::SpoolCommand),
+    /// Make what the config has of users' passwords
+    #[command(subcommand)]
+    User(user::UserCommand),
     /// Take mail and keep or print it, for demos and tests
     Sink(sink::SinkOptions),
     /// Tools for plugin authors
@@ -83,6 +87,7 @@ pub fn main() -> ExitCode {
         Command::Reload(args) => reload::run(&args),
         Command::Queue(command) => queue::run(&command),
         Command::Spool(command) => spool::run(&command),
+        Command::User(command) => user::run(&command),
         Command::Sink(options) => run::blocking(async { sink::run(options, run::stop_signal()).await }),
         #[cfg(feature = "plugins")]
         Command::Plugin(command) => plugin::run(&command),

@@ -11,12 +11,18 @@ use toml::{Table, Value};
 pub const ENV_PREFIX: &str = "POSTERN__";
 
 /// Keys that hold paths; a relative one belongs to the folder of the file that names it. `*` stands for any name.
-const PATHS: [&[&str]; 5] = [
+const PATHS: [&[&str]; 11] = [
     &["data_dir"],
     &["tls", "roots"],
     &["plugin", "*", "component"],
     &["plugin", "*", "grants", "secrets", "*", "file"],
     &["zone", "*", "smart_host", "password", "file"],
+    &["listener", "*", "certificate"],
+    &["listener", "*", "key"],
+    &["listener", "*", "certificates", "*", "certificate"],
+    &["listener", "*", "certificates", "*", "key"],
+    &["user", "*", "password", "file"],
+    &["user", "*", "scram", "file"],
 ];
 
 /// Reads and merges the files and the environment.
@@ -49,7 +55,7 @@ fn read_file(file: &Path) -> Result<Table, ConfigError> {
 /// The error with its line, unless the file has a password or secrets in it: then with the line's number alone.
 fn shown(text: &str, error: &toml::de::Error) -> String {
     // The line may be one of a table of secrets whose name stands elsewhere.
-    if !text.contains("password") && !text.contains("secrets") {
+    if !["password", "secrets", "scram"].iter().any(|word| text.contains(word)) {
         return error.to_string();
     }
     let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
@@ -61,7 +67,7 @@ fn shown(text: &str, error: &toml::de::Error) -> String {
 fn from_env(name: &str, path: &str, text: &str) -> Result<Table, ConfigError> {
     let keys: Vec<String> = path.split("__").map(str::to_lowercase).collect();
     // A password is what it is, whatever else it could be read as; only a table says where it is.
-    let is_raw = keys.last().is_some_and(|key| key == "password") && !text.starts_with('{');
+    let is_raw = keys.last().is_some_and(|key| key == "password" || key == "scram") && !text.starts_with('{');
     let value = (!is_raw)
         .then(|| toml::from_str::<Table>(&format!("value = {text}")).ok())
         .flatten()

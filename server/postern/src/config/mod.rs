@@ -13,11 +13,12 @@ pub use units::{Pace, Size, Span};
 use crate::deliver::TlsSection;
 use crate::http::HttpSection;
 use crate::observe::LogSection;
-use crate::receive::{Listener, ListenerSection};
+use crate::receive::{Auth, Listener, ListenerSection};
 use crate::relay::{
     DomainLimits, DomainSection, DsnSection, HooksSection, PluginSection, PoolSection, QueueSection, ZoneSection,
 };
 use crate::resolve::{Dns, DnsSection};
+use crate::users::{UserSection, Users};
 use postern_core::zone::{DEFAULT_ZONE, Pool, Zone};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -88,6 +89,8 @@ pub struct Written {
     pub dns: DnsSection,
     /// `[tls]`
     pub tls: TlsSection,
+    /// `[user."NAME"]`
+    pub user: BTreeMap<String, UserSection>,
     /// `[hooks]`
     pub hooks: HooksSection,
     /// `[[plugin]]`
@@ -136,6 +139,8 @@ pub struct Config {
     pub domains: Vec<DomainLimits>,
     /// Who is asked for the hosts that mail goes to.
     pub dns: Dns,
+    /// Who may authenticate.
+    pub users: Users,
 }
 
 impl Config {
@@ -189,6 +194,12 @@ impl Config {
         }
         let dns = written.dns.check().map_err(ConfigError::Value)?;
         written.tls.check().map_err(ConfigError::Value)?;
+        let users = Users::check(&written.user).map_err(ConfigError::Value)?;
+        let nobody = users.is_empty() && written.plugin.is_empty();
+        if let Some(listener) = listeners.iter().find(|listener| nobody && listener.auth != Auth::Off) {
+            let text = "nobody could authenticate: there is neither a [user.NAME] nor a plugin";
+            return Err(ConfigError::Value(format!("listener.{}.auth: {text}", listener.name)));
+        }
         let mut names = std::collections::BTreeSet::new();
         written.hooks.check().map_err(ConfigError::Value)?;
         let listener_names: Vec<&str> = listeners.iter().map(|listener| &*listener.name).collect();
@@ -199,7 +210,7 @@ impl Config {
                 return Err(ConfigError::Value(format!("[[plugin]]: two are named `{}`", plugin.name)));
             }
         }
-        Ok(Self { hostname: written.hostname.clone(), listeners, pools, zones, domains, dns, written })
+        Ok(Self { hostname: written.hostname.clone(), listeners, pools, zones, domains, dns, users, written })
     }
 
     /// The folder of everything durable.
@@ -257,7 +268,8 @@ mod tests {
         let host = "{ host = 'h', port = 1, tls = 'off', user = 'u', password = 'p' }";
         let text = format!(
             "[zone.default]\nsmart_host = {host}\nper_domain = {{ connections = 1 }}\n\
-             [domain.'gmail.com']\nconnections = 1\n[http]\naddress = '127.0.0.1:1'"
+             [domain.'gmail.com']\nconnections = 1\n[http]\naddress = '127.0.0.1:1'\n\
+             [user.app1]\npassword = 'p'\nscram = 's'"
         );
         let plugin = "\n[[plugin]]\nname = 'p'\ncomponent = 'c'\ngrants = { secrets = { s = 's3cret' } }";
         let mut written: Written = toml::from_str(&format!("{text}{plugin}")).unwrap();
@@ -370,6 +382,8 @@ mod tests {
         check(&format!("{zone}[tls]\nroots = 'no-such.pem'"), &["tls.roots: no-such.pem: "]);
         check(&format!("{zone}[tls]\nroots = 'postern.toml'"), &["tls.roots: postern.toml: there is no certificate"]);
         assert!(load(&format!("{zone}[tls]\nroots = ''")).is_ok());
+        check("[user.a]\npasword = 's3cret'", &["line 2", "did you mean `password`?"]);
+        check("[user.a]\npassword = 's3cret'", &["user.\"a\".password: "]);
         check(&format!("{plugin}on_eror = 'skip'"), &["line 4", "did you mean `on_error`?"]);
         assert!(Config::load(&[PathBuf::from("no/such.toml")], std::iter::empty()).is_err());
         check(&format!("{zone}{plugin}when = {{ zone = ['b'] }}"), &["[[plugin]] a: when.zone: ", "`b`", "default"]);

@@ -14,7 +14,7 @@ pub use queued::Queued;
 use crate::spool::{Draft, Health, Spool, SpoolError};
 use bytes::Bytes;
 use held::{Budget, Held};
-use postern_core::hook::{HookPoint, Hooks, LiveHooks, Places, Refusal, Session, Transaction};
+use postern_core::hook::{Credentials, HookPoint, Hooks, Identity, LiveHooks, Places, Refusal, Session, Transaction};
 use postern_core::mail::{Address, EnhancedCode, Envelope, QueueId, Recipient, Reply, ReversePath};
 use postern_core::message::{HeaderBlock, HeaderSplitter};
 use postern_core::route::QueueKey;
@@ -122,6 +122,21 @@ impl<S: Spool> Intake<S> {
     pub async fn connect(&self, session: &mut Session) -> Result<(), Refusal> {
         let hooks = self.hooks.get();
         if hooks.wants(HookPoint::Connect) { hooks.connect(session).await } else { Ok(()) }
+    }
+
+    /// Can plugins say who a client is?
+    #[must_use]
+    pub fn has_auth_plugins(&self) -> bool {
+        self.hooks.get().wants(HookPoint::Auth)
+    }
+
+    /// Whose credentials are these? Plugins may leave attributes in the session.
+    ///
+    /// # Errors
+    /// What the client is told: 5yz they are nobody's, 454 nobody can tell now.
+    pub async fn authenticate(&self, session: &mut Session, credentials: &Credentials) -> Result<Identity, Refusal> {
+        let hooks = self.hooks.get();
+        if hooks.wants(HookPoint::Auth) { hooks.auth(session, credentials).await } else { Ok(Identity::Unknown) }
     }
 
     /// Starts a transaction.

@@ -1,19 +1,25 @@
-//! Listeners over TCP: accept, ask who may submit, drive a session ([`session`]) for each connection.
+//! Listeners over TCP and TLS: accept, ask who may submit, drive a session ([`session`]) for each connection.
 //!
 //! It knows sockets and time limits; what SMTP says is `postern_core::smtp::server`'s, what becomes of a message is
 //! [`crate::intake`]'s.
 
 mod clients;
+mod guard;
+mod login;
 mod proxied;
 mod section;
 mod session;
+mod stream;
+mod tls;
 
-pub use section::{Listener, ListenerSection};
+pub use section::{Auth, CertificateSection, Listener, ListenerSection, ListenerTlsMode};
 
 use crate::intake::Intake;
 use crate::observe::delivery_log;
 use crate::spool::Spool;
+use crate::users::Users;
 use clients::Seat;
+use login::Logins;
 use postern_core::mail::{EnhancedCode, Reply};
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -33,20 +39,38 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// How long sessions have to end after a stop was asked for.
 const STOP_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// What the sessions of a listener share.
+struct Gate<S: Spool> {
+    listener: Arc<Listener>,
+    intake: Arc<Intake<S>>,
+    logins: Logins,
+}
+
 /// Serves one listener until `stop` turns true, then lets transactions in flight finish.
 pub async fn serve<S: Spool>(
     socket: TcpListener,
     listener: Arc<Listener>,
     intake: Arc<Intake<S>>,
+    users: Users,
     mut stop: watch::Receiver<bool>,
 ) {
+    let logins = Logins::new(users, listener.auth_failures);
+    let gate = Arc::new(Gate { listener: Arc::clone(&listener), intake: Arc::clone(&intake), logins });
+    let mut look = tokio::time::interval(tls::LOOK);
     let slots = Arc::new(Semaphore::new(listener.max_sessions));
     let refusals = Arc::new(Semaphore::new(MAX_REFUSALS));
     let mut sessions = JoinSet::new();
     loop {
         let accepted = tokio::select! {
-            accepted = socket.accept() => accepted,
+            accepted = socket.accept() => Some(accepted),
+            _ = look.tick(), if listener.tls.is_some() => None,
             _ = stop.wait_for(|stop| *stop) => break,
+        };
+        let Some(accepted) = accepted else {
+            if let Some(tls) = &listener.tls {
+                tls.look(&listener.name).await;
+            }
+            continue;
         };
         while sessions.try_join_next().is_some() {}
         let (stream, peer) = match accepted {
@@ -61,7 +85,7 @@ pub async fn serve<S: Spool>(
         let seat = match admit(&listener, peer, intake.hostname()) {
             Ok(seat) => seat,
             Err(reply) => {
-                refuse(&mut sessions, &refusals, stream, reply);
+                refuse(&mut sessions, &refusals, &listener, stream, reply);
                 continue;
             }
         };
@@ -69,12 +93,12 @@ pub async fn serve<S: Spool>(
             let text = format!("{} too many connections", intake.hostname());
             let reply = Reply::new(421, EnhancedCode(4, 7, 0), text);
             delivery_log::noqueue("-", peer, "CONNECT", &reply, "max_sessions");
-            refuse(&mut sessions, &refusals, stream, reply);
+            refuse(&mut sessions, &refusals, &listener, stream, reply);
             continue;
         };
-        let (listener, intake, stop) = (Arc::clone(&listener), Arc::clone(&intake), stop.clone());
+        let (gate, stop) = (Arc::clone(&gate), stop.clone());
         sessions.spawn(async move {
-            receive(stream, peer, seat, &listener, &intake, stop).await;
+            receive(stream, peer, seat, &gate, stop).await;
             drop(slot);
         });
     }
@@ -103,10 +127,10 @@ async fn receive<S: Spool>(
     mut stream: TcpStream,
     mut peer: SocketAddr,
     mut seat: Option<Seat>,
-    listener: &Listener,
-    intake: &Intake<S>,
+    gate: &Gate<S>,
     stop: watch::Receiver<bool>,
 ) {
+    let Gate { listener, intake, .. } = gate;
     if seat.is_none() {
         match proxied::read_header(&mut stream).await {
             // A health check, or a client that the proxy can't name, is as the proxy itself.
@@ -118,10 +142,10 @@ async fn receive<S: Spool>(
         }
         seat = match listener.seat(peer, intake.hostname()) {
             Ok(seat) => Some(seat),
-            Err(reply) => return tell(stream, &reply).await,
+            Err(reply) => return tell(listener, stream, &reply).await,
         };
     }
-    session::run(stream, peer, listener, intake, stop).await;
+    session::run(stream, peer, gate, stop).await;
     drop(seat);
 }
 
@@ -132,7 +156,7 @@ impl Listener {
             delivery_log::noqueue("-", peer, "CONNECT", &reply, why);
             reply
         };
-        if !self.allows(peer.ip()) {
+        if self.auth == Auth::Off && !self.allows(peer.ip()) {
             let reply = Reply::new(554, EnhancedCode(5, 7, 1), format!("{hostname} access denied"));
             return Err(refused(reply, "not in allow_from"));
         }
@@ -140,16 +164,27 @@ impl Listener {
     }
 }
 
-/// The greeting says no, and the connection is closed; where too many are being told that already, it is closed alone.
-fn refuse(sessions: &mut JoinSet<()>, refusals: &Arc<Semaphore>, stream: TcpStream, reply: Reply) {
+/// Tells a client no in a task of its own; where too many are being told that already, the connection is closed alone.
+fn refuse(
+    sessions: &mut JoinSet<()>,
+    refusals: &Arc<Semaphore>,
+    listener: &Arc<Listener>,
+    stream: TcpStream,
+    reply: Reply,
+) {
     let Ok(place) = Arc::clone(refusals).try_acquire_owned() else { return };
+    let listener = Arc::clone(listener);
     sessions.spawn(async move {
-        tell(stream, &reply).await;
+        tell(&listener, stream, &reply).await;
         drop(place);
     });
 }
 
-async fn tell(mut stream: TcpStream, reply: &Reply) {
+/// The greeting says no, and the connection is closed; where a handshake would come first, it is closed alone.
+async fn tell(listener: &Listener, mut stream: TcpStream, reply: &Reply) {
+    if listener.tls_mode == ListenerTlsMode::Implicit {
+        return;
+    }
     let mut out = Vec::new();
     reply.write_to(&mut out);
     let _ = tokio::time::timeout(REFUSAL_TIMEOUT, async {

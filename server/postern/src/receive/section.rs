@@ -1,6 +1,7 @@
 //! `[listener.NAME]`: as written and as used.
 
 use super::clients::Clients;
+use super::tls::{ListenerTls, Pair};
 use crate::config::{Pace, Size, Span};
 use crate::intake::Policy;
 use ipnet::IpNet;
@@ -8,6 +9,7 @@ use postern_core::smtp::server::Limits;
 use serde::{Deserialize, Serialize};
 use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroUsize;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -26,8 +28,23 @@ pub struct ListenerSection {
     /// Address and port; only `feeder` has a default.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub address: Option<SocketAddr>,
-    /// Who may submit. Everybody else is refused in the greeting.
+    /// Who may submit without authentication. Without `auth` everybody else is refused in the greeting.
     pub allow_from: Vec<IpNet>,
+    /// TLS.
+    pub tls: ListenerTlsMode,
+    /// Certificate and chain (PEM), for clients that ask for no name that `certificates` has; empty: none.
+    pub certificate: PathBuf,
+    /// Its key (PEM).
+    pub key: PathBuf,
+    /// More of them, for the names that they are valid for.
+    pub certificates: Vec<CertificateSection>,
+    /// Who must authenticate.
+    pub auth: Auth,
+    /// May passwords come without TLS? By default from loopback alone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub auth_in_clear: Option<bool>,
+    /// After so many failed logins within ten minutes an address, or a name, is turned away for as long.
+    pub auth_failures: u32,
     /// Largest content.
     pub max_size: Size,
     /// Most recipients of one transaction.
@@ -95,12 +112,53 @@ fn loopback() -> Vec<IpNet> {
         .collect()
 }
 
+/// TLS of a listener.
+#[derive(Clone, Copy, Debug, Deserialize, Serialize, PartialEq, Eq)]
+#[serde(rename_all = "lowercase")]
+pub enum ListenerTlsMode {
+    /// Never.
+    Off,
+    /// STARTTLS is offered.
+    StartTls,
+    /// From the first octet on (RFC 8314).
+    Implicit,
+}
+
+/// AUTH of a listener.
+#[derive(Clone, Copy, Debug, Deserialize, Serialize, PartialEq, Eq)]
+#[serde(rename_all = "lowercase")]
+pub enum Auth {
+    /// Is not offered.
+    Off,
+    /// Who is not in `allow_from` must authenticate.
+    Optional,
+    /// Everybody must.
+    Required,
+}
+
+/// One of `certificates`.
+#[derive(Clone, Debug, Default, Deserialize, Serialize, PartialEq)]
+#[serde(deny_unknown_fields, default)]
+pub struct CertificateSection {
+    /// Certificate and chain (PEM).
+    pub certificate: PathBuf,
+    /// Its key (PEM).
+    pub key: PathBuf,
+}
+
 impl Default for ListenerSection {
     fn default() -> Self {
         Self {
             enabled: true,
             address: None,
             allow_from: loopback(),
+            tls: ListenerTlsMode::Off,
+            certificate: PathBuf::new(),
+            key: PathBuf::new(),
+            certificates: Vec::new(),
+            auth: Auth::Off,
+            auth_in_clear: None,
+            auth_failures: 10,
             max_size: Size(30 << 20),
             max_recipients: 1000,
             max_line: Size(64 << 10),
@@ -125,8 +183,18 @@ pub struct Listener {
     pub name: Arc<str>,
     /// Address and port.
     pub address: SocketAddr,
-    /// Who may submit.
+    /// Who may submit without authentication.
     pub allow_from: Vec<IpNet>,
+    /// Its certificates; none without TLS.
+    pub tls: Option<Arc<ListenerTls>>,
+    /// When TLS begins.
+    pub tls_mode: ListenerTlsMode,
+    /// Who must authenticate.
+    pub auth: Auth,
+    /// May passwords come without TLS? None: from loopback alone.
+    pub auth_in_clear: Option<bool>,
+    /// Failed logins of one address, or for one name, before it is turned away.
+    pub auth_failures: u32,
     /// Most sessions at once.
     pub max_sessions: usize,
     /// What one session may do.
@@ -157,6 +225,9 @@ impl ListenerSection {
         let Some(address) = self.address else {
             return wrong("address", "a listener needs one, such as \"127.0.0.1:2526\"");
         };
+        if self.auth_failures == 0 {
+            return wrong("auth_failures", "must be at least 1");
+        }
         if self.max_recipients == 0 || self.max_sessions == 0 || self.max_errors == 0 {
             return wrong("max_recipients, max_sessions, max_errors", "must be at least 1");
         }
@@ -177,6 +248,7 @@ impl ListenerSection {
         if self.max_line.0 < 998 {
             return wrong("max_line", "RFC 5321 asks for at least 998");
         }
+        let tls = self.check_tls(name)?;
         let limits = Limits {
             max_size: self.max_size.0,
             max_recipients: self.max_recipients,
@@ -193,6 +265,11 @@ impl ListenerSection {
             name: name.into(),
             address,
             allow_from: self.allow_from.clone(),
+            tls: tls.map(Arc::new),
+            tls_mode: self.tls,
+            auth: self.auth,
+            auth_in_clear: self.auth_in_clear,
+            auth_failures: self.auth_failures,
             max_sessions: self.max_sessions,
             limits,
             future_release: Some(self.future_release.0).filter(|longest| !longest.is_zero()),
@@ -200,6 +277,34 @@ impl ListenerSection {
             proxies: self.proxy_protocol.then(|| self.proxy_from.clone()),
             clients: Clients::new(self.per_address, self.per_user),
         }))
+    }
+
+    /// Reads the certificates.
+    fn check_tls(&self, name: &str) -> Result<Option<ListenerTls>, String> {
+        if self.tls == ListenerTlsMode::Off {
+            return Ok(None);
+        }
+        let own = CertificateSection { certificate: self.certificate.clone(), key: self.key.clone() };
+        let mut pairs = Vec::new();
+        for (index, pair) in std::iter::once(&own).chain(&self.certificates).enumerate() {
+            for (of_key, file) in [(false, &pair.certificate), (true, &pair.key)] {
+                if file.as_os_str().is_empty() {
+                    return Err(format!("{}: TLS needs a file (PEM)", pair_key(name, index, of_key)));
+                }
+            }
+            pairs.push(Pair { certificate: pair.certificate.clone(), key: pair.key.clone() });
+        }
+        let tls = ListenerTls::new(pairs);
+        tls.map(Some).map_err(|error| format!("{}: {}", pair_key(name, error.index, error.of_key), error.text))
+    }
+}
+
+/// The key of a file of the pair at `index`; the first is the listener's own.
+fn pair_key(listener: &str, index: usize, of_key: bool) -> String {
+    let key = if of_key { "key" } else { "certificate" };
+    match index.checked_sub(1) {
+        None => format!("listener.{listener}.{key}"),
+        Some(index) => format!("listener.{listener}.certificates[{index}].{key}"),
     }
 }
 

@@ -1,22 +1,25 @@
-//! One SMTP session over TCP: moves bytes between the socket and the state machine, and events to intake.
+//! One SMTP session over TCP or TLS: moves bytes between the connection and the state machine, and events to intake.
 
-use super::Listener;
-use super::clients::{Clients, Over};
-use crate::intake::{Incoming, Intake, Policy};
+use super::clients::Over;
+use super::stream::Stream;
+use super::{Auth, Gate, ListenerTlsMode, tls};
+use crate::intake::Incoming;
 use crate::observe::delivery_log;
 use crate::spool::Spool;
+use crate::users::random;
 use bytes::BytesMut;
-use postern_core::hook::{Attributes, Protocol, Refusal, Session};
+use data_encoding::BASE64URL_NOPAD;
+use postern_core::hook::{Attributes, Credentials, Protocol, Refusal, Session};
 use postern_core::mail::{EnhancedCode, Recipient, Reply};
+use postern_core::smtp::auth::{ClientFirst, Mechanisms};
 use postern_core::smtp::command::Mail;
-use postern_core::smtp::server::{COMMAND_TIMEOUT, Event, FutureRelease, Server};
-use std::net::SocketAddr;
+use postern_core::smtp::server::{Access, COMMAND_TIMEOUT, Event, FutureRelease, Server};
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
-use tracing::debug;
+use tracing::{debug, info};
 
 /// Room for commands; a waiting session holds none.
 const COMMAND_READ: usize = 4 << 10;
@@ -42,12 +45,10 @@ enum Cut {
 }
 
 struct Driver<'a, S: Spool> {
-    stream: TcpStream,
+    stream: Stream,
     server: Server,
     input: BytesMut,
-    intake: &'a Intake<S>,
-    policy: Policy,
-    clients: &'a Clients,
+    gate: &'a Gate<S>,
     session: Session,
     incoming: Option<Incoming<S>>,
     stop: watch::Receiver<bool>,
@@ -56,38 +57,56 @@ struct Driver<'a, S: Spool> {
 }
 
 /// Runs a session to its end.
-pub async fn run<S: Spool>(
-    stream: TcpStream,
-    peer: SocketAddr,
-    listener: &Listener,
-    intake: &Intake<S>,
-    stop: watch::Receiver<bool>,
-) {
+pub async fn run<S: Spool>(stream: TcpStream, peer: SocketAddr, gate: &Gate<S>, stop: watch::Receiver<bool>) {
     // Replies are small and waited for.
     let _ = stream.set_nodelay(true);
+    let Gate { listener, intake, .. } = gate;
     let session = Session {
         id: intake.session_id(),
         listener: Arc::clone(&listener.name),
         peer_addr: SocketAddr::new(peer.ip().to_canonical(), peer.port()),
         helo: Arc::from(""),
         protocol: Protocol::Smtp,
+        tls: None,
         user: None,
         attributes: Attributes::new(),
     };
     debug!(session = %session.id, %peer, listener = %listener.name, "connected");
-    let mut session = session;
+    let access = access(gate, session.peer_addr.ip());
     let mut limits = listener.limits.clone();
     let bounds = |longest| FutureRelease { longest, latest: intake.now().after(longest) };
     limits.future_release = listener.future_release.map(bounds);
-    let mut server = Server::new(intake.hostname(), limits);
-    if let Err(Refusal { reply, detail }) = intake.connect(&mut session).await {
-        delivery_log::noqueue(&session.id, session.peer_addr, "CONNECT", &reply, &detail);
-        drop(server.take_output());
-        server.close(&reply);
+    let server = Server::new(intake.hostname(), limits).with_access(access);
+    let (stream, input) = (Stream::Clear(stream), BytesMut::new());
+    let mut driver = Driver { stream, server, input, gate, session, incoming: None, stop, content: None };
+    if listener.tls_mode == ListenerTlsMode::Implicit && driver.secure().await.is_err() {
+        return;
     }
-    let (input, content) = (BytesMut::new(), None);
-    let (policy, clients) = (listener.policy, &*listener.clients);
-    Driver { stream, server, input, intake, policy, clients, session, incoming: None, stop, content }.run().await;
+    if let Err(Refusal { reply, detail }) = intake.connect(&mut driver.session).await {
+        delivery_log::noqueue(&driver.session.id, driver.session.peer_addr, "CONNECT", &reply, &detail);
+        drop(driver.server.take_output());
+        driver.server.close(&reply);
+    }
+    driver.run().await;
+}
+
+/// What the listener offers to this client, and asks of it.
+fn access<S: Spool>(gate: &Gate<S>, peer: IpAddr) -> Access {
+    let Gate { listener, intake, logins } = gate;
+    Access {
+        starttls: listener.tls_mode == ListenerTlsMode::StartTls,
+        mechanisms: match listener.auth {
+            Auth::Off => Mechanisms::default(),
+            Auth::Optional | Auth::Required => logins.mechanisms(intake.has_auth_plugins()),
+        },
+        auth_in_clear: listener.auth_in_clear.unwrap_or(peer.is_loopback()),
+        must_authenticate: match listener.auth {
+            // Others were refused in the greeting.
+            Auth::Off => false,
+            Auth::Optional => !listener.allows(peer),
+            Auth::Required => true,
+        },
+    }
 }
 
 impl<S: Spool> Driver<'_, S> {
@@ -113,6 +132,13 @@ impl<S: Spool> Driver<'_, S> {
                     self.incoming = None;
                     (self.session.protocol, self.session.helo) = (protocol, name.into());
                 }
+                Event::StartTls => {
+                    if self.flush().await.is_err() || self.secure().await.is_err() {
+                        break;
+                    }
+                }
+                Event::Scram(first) => self.challenge(first),
+                Event::Auth(credentials) => Box::pin(self.authenticate(&credentials)).await,
                 Event::Mail(mail) => match self.begin(mail).await {
                     Ok(incoming) => {
                         self.incoming = Some(incoming);
@@ -141,21 +167,73 @@ impl<S: Spool> Driver<'_, S> {
     }
 
     async fn begin(&mut self, mail: Mail) -> Result<Incoming<S>, Refusal> {
-        self.clients.message(self.session.peer_addr.ip(), self.session.user.as_ref()).map_err(over)?;
-        self.intake.begin(&self.session, self.policy, mail).await
+        let Gate { listener, intake, .. } = self.gate;
+        listener.clients.message(self.session.peer_addr.ip(), self.session.user.as_ref()).map_err(over)?;
+        intake.begin(&self.session, listener.policy, mail).await
     }
 
     async fn add(&mut self, recipient: Recipient) -> Result<(), Refusal> {
-        self.clients.recipient(self.session.peer_addr.ip(), self.session.user.as_ref()).map_err(over)?;
+        let clients = &self.gate.listener.clients;
+        clients.recipient(self.session.peer_addr.ip(), self.session.user.as_ref()).map_err(over)?;
         match &mut self.incoming {
             Some(incoming) => incoming.add(recipient).await,
             None => Err(Refusal { reply: out_of_order(), detail: "RCPT without a transaction".into() }),
         }
     }
 
+    /// The TLS handshake. What the client said before is forgotten (RFC 3207 section 4.2).
+    async fn secure(&mut self) -> Result<(), Cut> {
+        let (Some(tls), Stream::Clear(tcp)) =
+            (&self.gate.listener.tls, std::mem::replace(&mut self.stream, Stream::Closed))
+        else {
+            return Err(Cut::Gone);
+        };
+        let handshake = Box::pin(tokio::time::timeout(tls::HANDSHAKE_TIMEOUT, tls.accept(tcp)));
+        let done = tokio::select! {
+            done = handshake => done,
+            _ = self.stop.wait_for(|stop| *stop) => return Err(Cut::Stop),
+        };
+        let failed = match done {
+            Ok(Ok(stream)) => {
+                self.stream = Stream::Tls(Box::new(stream));
+                self.session.tls = self.stream.tls().map(Arc::new);
+                (self.session.helo, self.session.protocol) = (Arc::from(""), Protocol::Smtp);
+                self.server.secured();
+                return Ok(());
+            }
+            Ok(Err(error)) => error.to_string(),
+            Err(_) => "time limit exceeded".to_owned(),
+        };
+        let Session { id, peer_addr, .. } = &self.session;
+        info!(session = %id, peer = %peer_addr, "TLS handshake failed: {}", failed.escape_debug());
+        Err(Cut::Gone)
+    }
+
+    fn challenge(&mut self, first: ClientFirst) {
+        let verifier = self.gate.logins.users().scram(&first.user);
+        match random::<18>() {
+            Ok(nonce) => self.server.verifier(first, verifier, &BASE64URL_NOPAD.encode(&nonce)),
+            // The system has been asked for random octets before; should it have none now, the client tries again.
+            Err(_) => self.server.answer(&Reply::new(454, EnhancedCode(4, 7, 0), "Temporary authentication failure")),
+        }
+    }
+
+    async fn authenticate(&mut self, credentials: &Credentials) {
+        let Gate { intake, logins, .. } = self.gate;
+        match logins.check(&mut self.session, credentials, intake).await {
+            Ok(user) => {
+                let Session { id, peer_addr, .. } = &self.session;
+                info!(session = %id, user = &*user, mechanism = credentials.mechanism, peer = %peer_addr, "AUTHENTICATED");
+                self.session.user = Some(user);
+                self.server.answer(&Reply::new(235, EnhancedCode(2, 7, 0), "Authentication successful"));
+            }
+            Err(refusal) => self.refuse("AUTH", &refusal.reply, &refusal.detail),
+        }
+    }
+
     async fn data(&mut self) {
         let opened = match &mut self.incoming {
-            Some(incoming) => incoming.open(self.intake).await,
+            Some(incoming) => incoming.open(&self.gate.intake).await,
             None => Err(out_of_order()),
         };
         match opened {
@@ -166,7 +244,7 @@ impl<S: Spool> Driver<'_, S> {
 
     async fn finish(&mut self) {
         let finished = match self.incoming.take() {
-            Some(incoming) => incoming.finish(self.intake).await,
+            Some(incoming) => incoming.finish(&self.gate.intake).await,
             None => Err(Refusal { reply: out_of_order(), detail: "content without a transaction".into() }),
         };
         match finished {
@@ -181,7 +259,7 @@ impl<S: Spool> Driver<'_, S> {
     }
 
     fn bye(&mut self, why: &str) {
-        let text = format!("{} {why}", self.intake.hostname());
+        let text = format!("{} {why}", self.gate.intake.hostname());
         self.server.close(&Reply::new(421, EnhancedCode(4, 4, 2), text));
     }
 
@@ -194,26 +272,23 @@ impl<S: Spool> Driver<'_, S> {
         }
         let in_transaction = self.server.in_transaction();
         let patience = self.patience();
-        let ready = async {
+        let room = if self.server.in_content() { CONTENT_READ } else { COMMAND_READ };
+        let read = async {
             tokio::select! {
                 biased;
-                ready = self.stream.readable() => ready.map_err(|_| Cut::Gone),
+                read = self.stream.read(&mut self.input, room) => match read {
+                    Ok(0) | Err(_) => Err(Cut::Gone),
+                    Ok(read) => {
+                        if let Some((_, octets)) = &mut self.content {
+                            *octets += read as u64;
+                        }
+                        Ok(())
+                    }
+                },
                 _ = self.stop.wait_for(|stop| *stop), if !in_transaction => Err(Cut::Stop),
             }
         };
-        tokio::time::timeout(patience, ready).await.map_err(|_| Cut::TimeLimit)??;
-        self.input.reserve(if self.server.in_content() { CONTENT_READ } else { COMMAND_READ });
-        match self.stream.try_read_buf(&mut self.input) {
-            Ok(0) => Err(Cut::Gone),
-            Ok(read) => {
-                if let Some((_, octets)) = &mut self.content {
-                    *octets += read as u64;
-                }
-                Ok(())
-            }
-            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => Ok(()),
-            Err(_) => Err(Cut::Gone),
-        }
+        tokio::time::timeout(patience, read).await.map_err(|_| Cut::TimeLimit)?
     }
 
     /// How long to wait for input: for content no longer than its rate allows.
@@ -235,8 +310,7 @@ impl<S: Spool> Driver<'_, S> {
         let drain = async {
             loop {
                 self.input.clear();
-                self.input.reserve(COMMAND_READ);
-                if !matches!(self.stream.read_buf(&mut self.input).await, Ok(1..)) {
+                if !matches!(self.stream.read(&mut self.input, COMMAND_READ).await, Ok(1..)) {
                     break;
                 }
             }
@@ -249,7 +323,7 @@ impl<S: Spool> Driver<'_, S> {
             return Ok(());
         }
         let out = self.server.take_output();
-        match tokio::time::timeout(COMMAND_TIMEOUT, self.stream.write_all(&out)).await {
+        match tokio::time::timeout(COMMAND_TIMEOUT, self.stream.write(&out)).await {
             Ok(Ok(())) => Ok(()),
             Ok(Err(_)) => Err(Cut::Gone),
             Err(_) => Err(Cut::TimeLimit),

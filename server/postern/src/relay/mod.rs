@@ -31,6 +31,7 @@ use crate::receive::Listener;
 use crate::resolve::{Hickory, SetupError};
 use crate::spool::Spool;
 use crate::spool::embedded::{Embedded, OpenError, Options};
+use crate::users::Users;
 use crate::{events, http, receive};
 use dispatch::Dispatch;
 use plugins::Generations;
@@ -115,6 +116,7 @@ pub struct Server {
     hooks: Arc<LiveHooks>,
     ages: Ages,
     listeners: Vec<(TcpListener, Arc<Listener>)>,
+    users: Users,
     control: UnixListener,
 }
 
@@ -155,7 +157,8 @@ impl Server {
             Dispatch::new(spool.clone(), zones.clone(), &config.domains, routes, tls, Arc::clone(&settler), now);
         let ages = Ages::new(&config.zones);
         let dispatch = Arc::new(dispatch);
-        Ok(Self { spool, intake, generations, dispatch, zones, settler, hooks: live, ages, listeners, control })
+        let users = config.users.clone();
+        Ok(Self { spool, intake, generations, dispatch, zones, settler, hooks: live, ages, listeners, users, control })
     }
 
     /// Runs until `stop` resolves, and reloads at each `hangup`; then stops in order: no new sessions, transactions and
@@ -169,7 +172,13 @@ impl Server {
         for (socket, listener) in self.listeners {
             let address = socket.local_addr().unwrap_or(listener.address);
             info!(listener = %listener.name, %address, "LISTENING");
-            tasks.spawn(receive::serve(socket, listener, Arc::clone(&self.intake), stopped.clone()));
+            tasks.spawn(receive::serve(
+                socket,
+                listener,
+                Arc::clone(&self.intake),
+                self.users.clone(),
+                stopped.clone(),
+            ));
         }
         let api = http::Api {
             spool: self.spool.clone(),

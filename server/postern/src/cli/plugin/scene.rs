@@ -267,6 +267,7 @@ fn session(fixture: &Fixture) -> Session {
         peer_addr: table.peer,
         helo: table.helo.as_str().into(),
         protocol: Protocol::Esmtp,
+        tls: None,
         user: table.user.as_deref().map(Arc::from),
         attributes: table.attributes.clone(),
     }

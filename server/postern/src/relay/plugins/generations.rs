@@ -196,14 +196,16 @@ async fn watched(config: &Config) -> Result<Watched, PluginError> {
 /// The sections that differ, those aside that a reload takes over.
 fn differing(old: &Config, new: &Config) -> Vec<String> {
     // Secrets are not in the tables.
-    let secrets_differ = old.written.zone != new.written.zone;
+    let (zones_differ, users_differ) = (old.written.zone != new.written.zone, old.written.user != new.written.user);
     let table = |config: &Config| toml::Table::try_from(&config.written).unwrap_or_default();
     let (old, new) = (table(old), table(new));
     let mut names: Vec<&String> = old.keys().chain(new.keys()).collect();
     names.sort_unstable();
     names.dedup();
     let taken = |name: &str| matches!(name, "plugin" | "hooks");
-    let differs = |name: &str| old.get(name) != new.get(name) || (name == "zone" && secrets_differ);
+    let differs = |name: &str| {
+        old.get(name) != new.get(name) || (name == "zone" && zones_differ) || (name == "user" && users_differ)
+    };
     names.into_iter().filter(|name| !taken(name) && differs(name)).cloned().collect()
 }
 
