@@ -296,7 +296,7 @@ impl Server {
         self.extended = protocol == Protocol::Esmtp;
         let text = match protocol {
             Protocol::Smtp => self.hostname.clone(),
-            Protocol::Esmtp => format!(
+            Protocol::Esmtp | Protocol::Http => format!(
                 "{}\nPIPELINING\nSIZE {}\n8BITMIME\nSMTPUTF8\nENHANCEDSTATUSCODES\nDSN\nHELP",
                 self.hostname, self.limits.max_size
             ),
