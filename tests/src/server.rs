@@ -28,6 +28,8 @@ pub struct Setup {
     pub data: Option<PathBuf>,
     /// Keys for the table `[listener.feeder]`.
     pub listener: String,
+    /// Keys for the table `[http]`, besides its address.
+    pub http: String,
     /// Keys for the table `[zone.default]`.
     pub zone: String,
     /// Added to the config file.
@@ -44,6 +46,8 @@ pub struct Postern {
     child: Option<Child>,
     /// Port of listener `feeder`.
     pub port: u16,
+    /// Port of the HTTP API.
+    pub http_port: u16,
     /// How it is started the next time.
     pub setup: Setup,
     starts: usize,
@@ -104,15 +108,17 @@ impl Postern {
 
     fn write(port: u16, setup: Setup) -> Self {
         let dir = tempfile::tempdir().expect("a folder");
-        let Setup { hostname, data, listener, zone, config, .. } = &setup;
+        let Setup { hostname, data, listener, http, zone, config, .. } = &setup;
+        let http_port = free_port();
         let hostname = if hostname.is_empty() { "mta.example.com" } else { hostname };
         let data = data.as_ref().map_or_else(String::new, |data| format!("data_dir = '{}'\n", data.display()));
         let text = format!(
             "hostname = '{hostname}'\n{data}[listener.feeder]\naddress = '127.0.0.1:{port}'\n{listener}\n\
+             [http]\naddress = '127.0.0.1:{http_port}'\n{http}\n\
              [zone.default]\n{zone}\n{config}\n"
         );
         std::fs::write(dir.path().join("postern.toml"), text).expect("a config file");
-        Self { dir, child: None, port, setup, starts: 0 }
+        Self { dir, child: None, port, http_port, setup, starts: 0 }
     }
 
     fn started(mut self) -> Self {

@@ -115,7 +115,7 @@ fn play(file: &Path, step: usize) {
                 run.advance();
                 assert!(run.closed, "{place}");
             }
-            "= " => assert_eq!(run.queued, rest.strip_prefix("queued ").unwrap().parse().unwrap(), "{place}"),
+            "= " => assert_eq!(run.queued, rest.strip_prefix("queued ").unwrap().parse::<usize>().unwrap(), "{place}"),
             _ => panic!("{place}: what is {line}?"),
         }
     }

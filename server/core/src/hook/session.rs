@@ -11,15 +11,18 @@ pub enum Protocol {
     Smtp,
     /// EHLO.
     Esmtp,
+    /// The HTTP API.
+    Http,
 }
 
 impl Protocol {
-    /// As in Received and the log: `SMTP`, `ESMTP`.
+    /// As in Received and the log: `SMTP`, `ESMTP`, `HTTP`.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
             Self::Smtp => "SMTP",
             Self::Esmtp => "ESMTP",
+            Self::Http => "HTTP",
         }
     }
 }
@@ -44,7 +47,7 @@ pub struct Session {
     pub peer_addr: SocketAddr,
     /// What the client called itself in EHLO or HELO; empty before it did.
     pub helo: Arc<str>,
-    /// EHLO or HELO.
+    /// How it spoke.
     pub protocol: Protocol,
     /// None in clear.
     pub tls: Option<Arc<SessionTls>>,

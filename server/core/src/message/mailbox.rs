@@ -25,7 +25,7 @@ pub fn mailboxes(header: &HeaderBlock, name: &str) -> Vec<Mailbox> {
     all
 }
 
-fn parse_into(value: &str, all: &mut Vec<Mailbox>) {
+pub(super) fn parse_into(value: &str, all: &mut Vec<Mailbox>) {
     let mut item = Item::default();
     let mut rest = value;
     while let Some(c) = rest.chars().next() {

@@ -5,6 +5,7 @@
 //! are the content to the byte.
 
 mod complete;
+pub mod compose;
 pub mod dsn;
 mod header;
 mod mailbox;

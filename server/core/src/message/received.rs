@@ -1,6 +1,6 @@
 //! The Received field that the server adds to each message it accepts (RFC 5321 section 4.4).
 
-use crate::hook::Session;
+use crate::hook::{Protocol, Session};
 use crate::mail::{Address, QueueId};
 use crate::time::Timestamp;
 use std::fmt::Write as _;
@@ -27,7 +27,7 @@ impl Received<'_> {
     pub fn write_to(&self, out: &mut Vec<u8>) {
         let mut text = String::with_capacity(256);
         let session = self.session;
-        let with = if self.smtputf8 {
+        let with = if self.smtputf8 && session.protocol != Protocol::Http {
             format!("UTF8{}", session.with().trim_start_matches('E'))
         } else {
             session.with().to_owned()

@@ -100,15 +100,24 @@ pub fn encode_words(value: &str) -> String {
         return value.to_owned();
     };
     let mut out: Vec<String> = words[..first].iter().map(|word| (*word).to_owned()).collect();
-    let middle = words[first..=last].join(" ");
-    let mut rest = middle.as_str();
+    out.push(encoded(&words[first..=last].join(" ")));
+    out.extend(words[last + 1..].iter().map(|word| (*word).to_owned()));
+    out.join(" ")
+}
+
+/// The whole text as encoded words, also what is ASCII in it.
+pub(super) fn encoded(text: &str) -> String {
+    let mut out = String::new();
+    let mut rest = text;
     while !rest.is_empty() {
         let piece = &rest[..rest.floor_char_boundary(WORD)];
         rest = &rest[piece.len()..];
-        out.push(format!("=?utf-8?B?{}?=", BASE64.encode(piece.as_bytes())));
+        if !out.is_empty() {
+            out.push(' ');
+        }
+        out += &format!("=?utf-8?B?{}?=", BASE64.encode(piece.as_bytes()));
     }
-    out.extend(words[last + 1..].iter().map(|word| (*word).to_owned()));
-    out.join(" ")
+    out
 }
 
 #[cfg(test)]

@@ -381,7 +381,7 @@ impl Server {
         self.extended = protocol == Protocol::Esmtp;
         let text = match protocol {
             Protocol::Smtp => self.hostname.clone(),
-            Protocol::Esmtp => self.extensions(),
+            Protocol::Esmtp | Protocol::Http => self.extensions(),
         };
         self.reply(&Reply::plain(250, text));
         Event::Hello { protocol, name }

@@ -23,9 +23,6 @@ pub fn run(args: &RunArgs) -> anyhow::Result<()> {
     let config = args.config.load()?;
     let _log = observe::start(&config.written.log);
     info!(version = env!("CARGO_PKG_VERSION"), hostname = %config.hostname, data_dir = %config.data_dir().display(), "starting");
-    if let Some(address) = config.written.http.address {
-        warn!(%address, "http.address is set; this version does not serve HTTP yet");
-    }
     blocking(async move {
         let (stop, hangup) = (stop_signal(), hangups()?);
         raise_descriptor_limit();

@@ -11,7 +11,7 @@ use toml::{Table, Value};
 pub const ENV_PREFIX: &str = "POSTERN__";
 
 /// Keys that hold paths; a relative one belongs to the folder of the file that names it. `*` stands for any name.
-const PATHS: [&[&str]; 11] = [
+const PATHS: [&[&str]; 13] = [
     &["data_dir"],
     &["tls", "roots"],
     &["plugin", "*", "component"],
@@ -21,6 +21,8 @@ const PATHS: [&[&str]; 11] = [
     &["listener", "*", "key"],
     &["listener", "*", "certificates", "*", "certificate"],
     &["listener", "*", "certificates", "*", "key"],
+    &["http", "user", "*", "password", "file"],
+    &["http", "user", "*", "token", "file"],
     &["user", "*", "password", "file"],
     &["user", "*", "scram", "file"],
 ];
@@ -55,7 +57,7 @@ fn read_file(file: &Path) -> Result<Table, ConfigError> {
 /// The error with its line, unless the file has a password or secrets in it: then with the line's number alone.
 fn shown(text: &str, error: &toml::de::Error) -> String {
     // The line may be one of a table of secrets whose name stands elsewhere.
-    if !["password", "secrets", "scram"].iter().any(|word| text.contains(word)) {
+    if !["password", "secrets", "scram", "token"].iter().any(|word| text.contains(word)) {
         return error.to_string();
     }
     let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();

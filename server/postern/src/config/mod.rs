@@ -11,7 +11,7 @@ pub use secret::Secret;
 pub use units::{Pace, Size, Span};
 
 use crate::deliver::TlsSection;
-use crate::http::HttpSection;
+use crate::http::{Http, HttpSection};
 use crate::observe::LogSection;
 use crate::receive::{Auth, Listener, ListenerSection};
 use crate::relay::{
@@ -139,6 +139,8 @@ pub struct Config {
     pub domains: Vec<DomainLimits>,
     /// Who is asked for the hosts that mail goes to.
     pub dns: Dns,
+    /// The HTTP API, unless it is off.
+    pub http: Option<Http>,
     /// Who may authenticate.
     pub users: Users,
 }
@@ -200,6 +202,7 @@ impl Config {
             let text = "nobody could authenticate: there is neither a [user.NAME] nor a plugin";
             return Err(ConfigError::Value(format!("listener.{}.auth: {text}", listener.name)));
         }
+        let http = written.http.check(&users).map_err(ConfigError::Value)?;
         let mut names = std::collections::BTreeSet::new();
         written.hooks.check().map_err(ConfigError::Value)?;
         let listener_names: Vec<&str> = listeners.iter().map(|listener| &*listener.name).collect();
@@ -210,7 +213,7 @@ impl Config {
                 return Err(ConfigError::Value(format!("[[plugin]]: two are named `{}`", plugin.name)));
             }
         }
-        Ok(Self { hostname: written.hostname.clone(), listeners, pools, zones, domains, dns, users, written })
+        Ok(Self { hostname: written.hostname.clone(), listeners, pools, zones, domains, dns, users, http, written })
     }
 
     /// The folder of everything durable.
@@ -268,7 +271,8 @@ mod tests {
         let host = "{ host = 'h', port = 1, tls = 'off', user = 'u', password = 'p' }";
         let text = format!(
             "[zone.default]\nsmart_host = {host}\nper_domain = {{ connections = 1 }}\n\
-             [domain.'gmail.com']\nconnections = 1\n[http]\naddress = '127.0.0.1:1'\n\
+             [domain.'gmail.com']\nconnections = 1\n[http]\naddress = '127.0.0.1:1'\ntrust_headers = true\n\
+             user = [{{ name = 'u', password = 'p', token = 't', scopes = [] }}]\n\
              [user.app1]\npassword = 'p'\nscram = 's'"
         );
         let plugin = "\n[[plugin]]\nname = 'p'\ncomponent = 'c'\ngrants = { secrets = { s = 's3cret' } }";

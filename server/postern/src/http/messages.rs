@@ -136,6 +136,6 @@ async fn header_text(content: &dyn ContentSource, len: u64) -> Option<String> {
     Some(String::from_utf8_lossy(&header).into_owned())
 }
 
-fn parse_id(text: &str) -> Result<QueueId, Problem> {
+pub(super) fn parse_id(text: &str) -> Result<QueueId, Problem> {
     text.parse().map_err(|_| Problem::field("id", format!("`{text}` is not a queue id (18 hex digits)")))
 }

@@ -1,50 +1,53 @@
-//! HTTP: for now the control socket alone, which speaks the native API (`/api/v1/…`), and `/metrics`, over a Unix socket whose file
-//! permission is its credential. The only user of axum; it reaches the store through [`crate::spool`]'s traits alone.
+//! HTTP: the public API (`[http]`) over TCP, and the control socket, which speaks the native API (`/api/v1/…`) and `/metrics`
+//! over a Unix socket whose file permission is its credential. The only user of axum; it reaches the store through
+//! [`crate::spool`]'s traits alone, and messages come in by [`crate::intake`].
 
 mod actions;
 mod control;
+mod credentials;
+mod guard;
+mod listener;
 mod messages;
+mod openapi;
 mod problem;
 mod recipients;
+mod section;
+mod send;
+mod slow;
+mod zonemta;
 
 pub use actions::{ActionReply, ActionRequest, Verb};
 pub use control::{Control, HookView, PluginView, PluginsView, Reloaded};
 pub use messages::MessageView;
 pub use problem::Problem;
 pub use recipients::{RecipientRow, RecipientsPage};
+pub use section::{Http, HttpSection, Scope};
 
-use crate::spool::Spool;
+use crate::intake::Intake;
+use crate::spool::{Facts, Spool};
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::extract::rejection::QueryRejection;
-use axum::http::StatusCode;
-use axum::routing::{get, post};
+use axum::http::{Method, StatusCode};
+use axum::middleware::{from_fn, from_fn_with_state};
+use axum::routing::{MethodRouter, get, post};
+use credentials::Credentials;
 use postern_core::hook::LiveHooks;
 use postern_core::route::QueueKey;
 use postern_core::time::Timestamp;
-use serde::{Deserialize, Serialize};
+use send::Submission;
 use std::io;
-use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::net::UnixListener;
+use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::watch;
 
 /// How long requests in flight have to end after a stop was asked for.
 const STOP_TIMEOUT: Duration = Duration::from_secs(2);
 /// Longest body of a request, in octets.
 const MAX_BODY: usize = 64 * 1024;
-
-/// `[http]`
-#[derive(Clone, Debug, Default, Deserialize, Serialize, PartialEq)]
-#[serde(deny_unknown_fields, default)]
-pub struct HttpSection {
-    /// Where the HTTP API will listen. Read and checked; this version does not serve it yet.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub address: Option<SocketAddr>,
-}
 
 /// Where the control socket of a data folder is.
 #[must_use]
@@ -89,23 +92,107 @@ pub struct Api<S> {
     pub clock: fn() -> Timestamp,
 }
 
-fn router<S: Spool>(api: Api<S>) -> Router {
-    let mut router = Router::new();
-    for verb in Verb::ALL {
-        let act = move |api, body| actions::act::<S>(verb, api, body);
-        router = router.route(&format!("/api/v1/{}", verb.name()), post(act));
+/// One method of one path: what answers, and who may ask.
+struct Route {
+    method: Method,
+    path: String,
+    scope: Scope,
+    handler: MethodRouter,
+}
+
+impl Route {
+    /// GET, with scope `read`.
+    fn get(path: &str, handler: MethodRouter) -> Self {
+        Self { method: Method::GET, path: path.to_owned(), scope: Scope::Read, handler }
     }
-    router
-        .route("/api/v1/recipients", get(recipients::list::<S>))
-        .route("/api/v1/messages/{id}", get(messages::show::<S>))
-        .route("/api/v1/messages/{id}/content", get(messages::content::<S>))
-        .route("/api/v1/plugins", get(control::plugins::<S>))
-        .route("/api/v1/reload", post(control::reload::<S>))
-        .route("/metrics", get(control::metrics::<S>))
-        .fallback(unknown_path)
-        .method_not_allowed_fallback(wrong_method)
-        .layer(DefaultBodyLimit::max(MAX_BODY))
-        .with_state(api)
+
+    /// POST, with this scope.
+    fn post(path: &str, scope: Scope, handler: MethodRouter) -> Self {
+        Self { method: Method::POST, path: path.to_owned(), scope, handler }
+    }
+}
+
+/// The native API and the figures.
+fn native<S: Spool>(api: &Api<S>) -> Vec<Route> {
+    let verbs = Verb::ALL.into_iter().map(|verb| {
+        let act = move |api, body| actions::act::<S>(verb, api, body);
+        Route::post(&format!("/api/v1/{}", verb.name()), Scope::Admin, post(act).with_state(api.clone()))
+    });
+    let with = |handler: MethodRouter<Api<S>>| handler.with_state(api.clone());
+    let mut routes: Vec<Route> = verbs.collect();
+    routes.extend([
+        Route::get("/api/v1/recipients", with(get(recipients::list::<S>))),
+        Route::get("/api/v1/messages/{id}", with(get(messages::show::<S>))),
+        Route::get("/api/v1/messages/{id}/content", with(get(messages::content::<S>))),
+        Route::get("/api/v1/plugins", with(get(control::plugins::<S>))),
+        Route::post("/api/v1/reload", Scope::Admin, with(post(control::reload::<S>))),
+        Route::get("/metrics", with(get(control::metrics::<S>))),
+    ]);
+    for route in &mut routes {
+        let handler = std::mem::take(&mut route.handler);
+        route.handler = handler.layer(DefaultBodyLimit::max(MAX_BODY));
+    }
+    routes
+}
+
+fn router(routes: Vec<Route>) -> Router {
+    let add = |router: Router, route: Route| router.route(&route.path, route.handler);
+    routes.into_iter().fold(Router::new(), add).fallback(unknown_path).method_not_allowed_fallback(wrong_method)
+}
+
+/// What the public listener serves: each route asks for its scope.
+fn public(mut routes: Vec<Route>, credentials: Arc<Credentials>) -> Router {
+    for route in &mut routes {
+        let handler = std::mem::take(&mut route.handler);
+        route.handler = handler.layer(from_fn_with_state(route.scope, guard::require));
+    }
+    router(routes).layer(from_fn(slow::limited)).layer(from_fn_with_state(credentials, guard::identify))
+}
+
+/// ZoneMTA's paths that read.
+fn reading<S: Spool>(api: &Api<S>) -> [Route; 6] {
+    let with = |handler: MethodRouter<Api<S>>| handler.with_state(api.clone());
+    [
+        Route::get("/queue/{zone}", with(get(zonemta::queue::<S>))),
+        Route::get("/counter/zone", with(get(zonemta::counters::<S>))),
+        Route::get("/counter/zone/{zone}", with(get(zonemta::counter::<S>))),
+        Route::get("/queued/{type}/{zone}", with(get(zonemta::queued::<S>))),
+        Route::get("/message/{id}", with(get(zonemta::message::<S>))),
+        Route::get("/fetch/{id}", with(get(zonemta::fetch::<S>))),
+    ]
+}
+
+/// Submission.
+fn sending<S: Spool + Facts>(submission: &Arc<Submission<S>>) -> [Route; 2] {
+    let with = |handler: MethodRouter<Arc<Submission<S>>>| {
+        // The handlers have limits of their own.
+        handler.with_state(Arc::clone(submission)).layer(DefaultBodyLimit::disable())
+    };
+    [
+        Route::post("/send", Scope::Submit, with(post(send::send::<S>))),
+        Route::post("/send-raw", Scope::Submit, with(post(send::send_raw::<S>))),
+    ]
+}
+
+/// Serves the public listener until `stop` turns true.
+pub async fn serve<S: Spool + Facts>(
+    socket: TcpListener,
+    http: Http,
+    api: Api<S>,
+    intake: Arc<Intake<S>>,
+    stop: watch::Receiver<bool>,
+) {
+    let submission = Submission::new(intake, api.spool.clone(), http.limits, http.policy, api.clock);
+    let mut routes = native(&api);
+    routes.extend(sending(&Arc::new(submission)));
+    routes.extend(reading(&api));
+    routes.push(Route::get(openapi::PATH, MethodRouter::new()));
+    let document = openapi::document(&routes);
+    if let Some(route) = routes.last_mut() {
+        route.handler = get(move || std::future::ready(axum::Json(document.clone())));
+    }
+    let router = public(routes, Arc::clone(&http.credentials));
+    listener::serve(socket, router, http.max_connections, stop).await;
 }
 
 async fn unknown_path() -> Problem {
@@ -124,7 +211,7 @@ impl From<QueryRejection> for Problem {
 
 /// Serves the control socket until `stop` turns true.
 pub async fn serve_control<S: Spool>(socket: UnixListener, api: Api<S>, mut stop: watch::Receiver<bool>) {
-    let router = router(api);
+    let router = router(native(&api));
     let mut stopping = stop.clone();
     let stopped = async move {
         let _ = stopping.wait_for(|stop| *stop).await;

@@ -4,7 +4,12 @@ use crate::spool::SpoolError;
 use axum::Json;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use postern_core::mail::{EnhancedCode, Reply};
+use postern_core::message::compose::FieldError;
 use serde::{Deserialize, Serialize};
+
+/// When to come again with what was refused for now, in seconds.
+const RETRY_AFTER: &str = "30";
 
 /// Why a request was not done.
 #[derive(Clone, Debug, Deserialize, Serialize, PartialEq, Eq)]
@@ -18,17 +23,50 @@ pub struct Problem {
     /// The field of the request that is wrong.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub field: Option<String>,
+    /// The code of the SMTP reply that a client of SMTP would get.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub smtp_code: Option<u16>,
+    /// Its enhanced code.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub enhanced: Option<String>,
 }
 
 impl Problem {
     pub(super) fn new(status: StatusCode, detail: impl Into<String>) -> Self {
         let title = status.canonical_reason().unwrap_or_default().to_owned();
-        Self { status: status.as_u16(), title, detail: detail.into(), field: None }
+        Self { status: status.as_u16(), title, detail: detail.into(), field: None, smtp_code: None, enhanced: None }
     }
 
     /// 400: this field is wrong.
     pub(super) fn field(field: &str, detail: impl Into<String>) -> Self {
         Self { field: Some(field.to_owned()), ..Self::new(StatusCode::BAD_REQUEST, detail) }
+    }
+}
+
+impl From<FieldError> for Problem {
+    fn from(error: FieldError) -> Self {
+        let text = error.to_string();
+        Self::field(&error.field, text)
+    }
+}
+
+impl From<&Reply> for Problem {
+    /// What a refusal means in HTTP: whether to come again, and whose fault it is.
+    fn from(reply: &Reply) -> Self {
+        let subject = reply.enhanced.map_or((0, 0), |EnhancedCode(_, subject, detail)| (subject, detail));
+        let status = match (reply.is_permanent(), reply.code, subject) {
+            (false, 452, (3, 1)) => StatusCode::INSUFFICIENT_STORAGE,
+            (false, _, (7, _)) => StatusCode::TOO_MANY_REQUESTS,
+            (false, ..) => StatusCode::SERVICE_UNAVAILABLE,
+            (true, 552, _) | (true, _, (3, 4)) => StatusCode::PAYLOAD_TOO_LARGE,
+            (true, _, (7, _)) => StatusCode::FORBIDDEN,
+            (true, ..) => StatusCode::UNPROCESSABLE_ENTITY,
+        };
+        Self {
+            smtp_code: Some(reply.code),
+            enhanced: reply.enhanced.map(|code| code.to_string()),
+            ..Self::new(status, reply.text.clone())
+        }
     }
 }
 
@@ -50,6 +88,31 @@ impl IntoResponse for Problem {
         let mut response = (status, Json(self)).into_response();
         let kind = HeaderValue::from_static("application/problem+json");
         response.headers_mut().insert(header::CONTENT_TYPE, kind);
+        if matches!(status.as_u16(), 429 | 503 | 507) {
+            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static(RETRY_AFTER));
+        }
         response
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn replies_in_http() {
+        let check = |code: u16, enhanced: (u8, u16, u16), status: u16| {
+            let reply = Reply::new(code, EnhancedCode(enhanced.0, enhanced.1, enhanced.2), "No");
+            let problem = Problem::from(&reply);
+            assert_eq!((problem.status, problem.smtp_code), (status, Some(code)), "{reply}");
+        };
+        check(452, (4, 3, 1), 507);
+        check(450, (4, 7, 1), 429);
+        check(451, (4, 3, 0), 503);
+        check(552, (5, 3, 4), 413);
+        check(550, (5, 7, 1), 403);
+        check(550, (5, 1, 1), 422);
+        check(554, (5, 4, 6), 422);
+        assert_eq!(Problem::from(&Reply::plain(550, "No")).status, 422);
     }
 }

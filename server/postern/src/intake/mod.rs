@@ -11,11 +11,11 @@ mod session_id;
 
 pub use queued::Queued;
 
-use crate::spool::{Draft, Health, Spool, SpoolError};
+use crate::spool::{Draft, Fact, Health, Spool, SpoolError};
 use bytes::Bytes;
 use held::{Budget, Held};
 use postern_core::hook::{Credentials, HookPoint, Hooks, Identity, LiveHooks, Places, Refusal, Session, Transaction};
-use postern_core::mail::{Address, EnhancedCode, Envelope, QueueId, Recipient, Reply, ReversePath};
+use postern_core::mail::{Address, BodyType, EnhancedCode, Envelope, QueueId, Recipient, Reply, ReversePath};
 use postern_core::message::{HeaderBlock, HeaderSplitter};
 use postern_core::route::QueueKey;
 use postern_core::smtp::command::Mail;
@@ -170,10 +170,14 @@ impl<S: Spool> Intake<S> {
             splitter: Some(HeaderSplitter::new(MAX_HEADER)),
             header: Bytes::new(),
             held: self.budget.hold(),
+            note: None,
             failed: None,
         })
     }
 }
+
+/// Facts that must be durable with a message, made when its id is known.
+pub type Note = Box<dyn FnOnce(QueueId) -> Vec<Fact> + Send>;
 
 /// One message on its way in. Dropping it leaves nothing behind.
 pub struct Incoming<S: Spool> {
@@ -188,6 +192,7 @@ pub struct Incoming<S: Spool> {
     splitter: Option<HeaderSplitter>,
     header: Bytes,
     held: Held,
+    note: Option<Note>,
     failed: Option<Refusal>,
 }
 
@@ -237,6 +242,16 @@ impl<S: Spool> Incoming<S> {
         }
     }
 
+    /// These facts are written in the transaction that queues the message. (A message that a plugin discards has none.)
+    pub fn note(&mut self, note: Note) {
+        self.note = Some(note);
+    }
+
+    /// The content turned out to have octets above 127: it needs 8BITMIME (RFC 6152).
+    pub fn is_eight_bit(&mut self) {
+        self.transaction.envelope_mut().body = BodyType::EightBit;
+    }
+
     /// Nothing will come of it; what it holds is given back.
     fn fail(&mut self, refusal: Refusal) {
         self.failed = Some(refusal);
@@ -276,8 +291,8 @@ impl<S: Spool> Incoming<S> {
             return Err(Refusal { reply: local_error(), detail: "content came before its draft".into() });
         };
         let sealed = draft.seal().await.map_err(|error| spool_refusal(&error))?;
-        let Self { policy, hooks, transaction, put_off_until, header, .. } = self;
-        let prepared = Prepared { policy, hooks, transaction, put_off_until, header, sealed };
+        let Self { policy, hooks, transaction, put_off_until, header, note, .. } = self;
+        let prepared = Prepared { policy, hooks, transaction, put_off_until, header, sealed, note };
         prepared.queue(intake).await
     }
 }

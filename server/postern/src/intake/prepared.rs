@@ -1,7 +1,7 @@
 //! From sealed content to a queued message: completion of the header, the hooks that see content, Received, routes,
 //! commit.
 
-use super::{Choices, Intake, Policy, Queued, header_too_large, local_error, spool_refusal};
+use super::{Choices, Intake, Note, Policy, Queued, header_too_large, local_error, spool_refusal};
 use crate::events::Outbox;
 use crate::observe::delivery_log;
 use crate::spool::{Draft, NewMessage, Origin, SealedDraft, Spool, Start};
@@ -31,12 +31,14 @@ pub(super) struct Prepared<S: Spool> {
     /// The header block as it came.
     pub(super) header: Bytes,
     pub(super) sealed: S::Sealed,
+    /// What must be durable with it.
+    pub(super) note: Option<Note>,
 }
 
 impl<S: Spool> Prepared<S> {
     /// Runs the hooks and queues the message.
     pub(super) async fn queue(self, intake: &Intake<S>) -> Result<QueueId, Refusal> {
-        let Self { policy, hooks, mut transaction, put_off_until, mut header, sealed } = self;
+        let Self { policy, hooks, mut transaction, put_off_until, mut header, sealed, note } = self;
         let (id, accepted) = (sealed.id(), (intake.clock)());
         let mut block = HeaderBlock::parse(&header);
         let completed = complete(intake, policy, id, accepted, &mut block, &transaction.envelope)?;
@@ -73,6 +75,7 @@ impl<S: Spool> Prepared<S> {
         if let Some(outbox) = Outbox::of(&*intake.hooks.get(), accepted) {
             message.facts = outbox.accepted(id, &message, section);
         }
+        message.facts.extend(note.map(|note| note(id)).unwrap_or_default());
         let queued = Queued::new(id, &message, section);
         intake.spool.commit(sealed, message).await.map_err(|error| spool_refusal(&error))?;
         queued.log(None);

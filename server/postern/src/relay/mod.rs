@@ -84,6 +84,14 @@ pub enum StartError {
         /// Why not.
         source: io::Error,
     },
+    /// The port of the HTTP API can't be had.
+    #[error("http.address: can't listen on {address}: {source}; choose another, or say http.enabled = false")]
+    Http {
+        /// What was asked for.
+        address: SocketAddr,
+        /// Why not.
+        source: io::Error,
+    },
     /// The control socket can't be made.
     #[error("can't make the control socket {}: {source}", .path.display())]
     Control {
@@ -117,6 +125,7 @@ pub struct Server {
     ages: Ages,
     listeners: Vec<(TcpListener, Arc<Listener>)>,
     users: Users,
+    http: Option<(TcpListener, http::Http)>,
     control: UnixListener,
 }
 
@@ -141,6 +150,11 @@ impl Server {
             })?;
             listeners.push((socket, Arc::new(within_descriptors(listener, config))));
         }
+        let http = config.http.clone().map(|http| {
+            let socket = listen(http.address).map_err(|source| StartError::Http { address: http.address, source })?;
+            Ok::<_, StartError>((socket, http))
+        });
+        let http = http.transpose()?;
         let zones = Zones::new(&config.zones, &config.pools);
         let hostname: Arc<str> = config.hostname.as_str().into();
         let intake = Arc::new(Intake::new(spool.clone(), Arc::clone(&live), Arc::new(zones.clone()), &hostname, now));
@@ -158,7 +172,20 @@ impl Server {
         let ages = Ages::new(&config.zones);
         let dispatch = Arc::new(dispatch);
         let users = config.users.clone();
-        Ok(Self { spool, intake, generations, dispatch, zones, settler, hooks: live, ages, listeners, users, control })
+        Ok(Self {
+            spool,
+            intake,
+            generations,
+            dispatch,
+            zones,
+            settler,
+            hooks: live,
+            ages,
+            listeners,
+            users,
+            http,
+            control,
+        })
     }
 
     /// Runs until `stop` resolves, and reloads at each `hangup`; then stops in order: no new sessions, transactions and
@@ -187,6 +214,9 @@ impl Server {
             control: Arc::clone(&self.generations) as _,
             clock: now,
         };
+        if let Some((socket, http)) = self.http {
+            tasks.spawn(http::serve(socket, http, api.clone(), Arc::clone(&self.intake), stopped.clone()));
+        }
         let generations = Arc::clone(&self.generations);
         tasks.spawn(self.generations.run(hangup, stopped.clone()));
         let (spool, next_hops) = (self.spool.clone(), Arc::clone(&self.dispatch));

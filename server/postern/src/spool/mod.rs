@@ -514,6 +514,7 @@ pub struct Ready {
 /// | `node/…` | per node |
 /// | `node/event` | per node: the plugins that there may be events for, by name |
 /// | `node/event/NAME` | per node: events that the plugin has not taken yet, appended |
+/// | `node/idempotency` | per node: what became of requests with an Idempotency-Key |
 /// | `node/dropped` | per node: deletions by operators that the log has not been told yet; the engine's own |
 pub trait Facts: Clone + Send + Sync + 'static {
     /// The value, unless it has expired at `now`.

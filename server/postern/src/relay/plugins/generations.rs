@@ -197,6 +197,7 @@ async fn watched(config: &Config) -> Result<Watched, PluginError> {
 fn differing(old: &Config, new: &Config) -> Vec<String> {
     // Secrets are not in the tables.
     let (zones_differ, users_differ) = (old.written.zone != new.written.zone, old.written.user != new.written.user);
+    let http_differs = old.written.http != new.written.http;
     let table = |config: &Config| toml::Table::try_from(&config.written).unwrap_or_default();
     let (old, new) = (table(old), table(new));
     let mut names: Vec<&String> = old.keys().chain(new.keys()).collect();
@@ -204,7 +205,10 @@ fn differing(old: &Config, new: &Config) -> Vec<String> {
     names.dedup();
     let taken = |name: &str| matches!(name, "plugin" | "hooks");
     let differs = |name: &str| {
-        old.get(name) != new.get(name) || (name == "zone" && zones_differ) || (name == "user" && users_differ)
+        old.get(name) != new.get(name)
+            || (name == "zone" && zones_differ)
+            || (name == "user" && users_differ)
+            || (name == "http" && http_differs)
     };
     names.into_iter().filter(|name| !taken(name) && differs(name)).cloned().collect()
 }

@@ -1,0 +1,100 @@
+//! `{{name}}` in a message that goes to many: each recipient has values of its own.
+
+use super::object::{FieldError, Object, text};
+use serde_json::Value;
+use std::collections::BTreeMap;
+
+/// Longest name of a placeholder, in octets.
+const MAX_NAME: usize = 64;
+
+/// The values of one recipient.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Substitutions(BTreeMap<String, String>);
+
+/// A placeholder has no value.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("there is no value for {{{{{0}}}}}")]
+pub struct TemplateError(pub String);
+
+impl Substitutions {
+    /// An object of texts and numbers.
+    ///
+    /// # Errors
+    /// It is something else.
+    pub fn read(value: Value, path: &str) -> Result<Self, FieldError> {
+        let Value::Object(map) = value else {
+            return Err(FieldError::new(path, "it must be an object of texts"));
+        };
+        let one = |(name, value): (String, Value)| {
+            let path = format!("{path}.{name}");
+            Ok((name, text(value, &path)?))
+        };
+        map.into_iter().map(one).collect::<Result<_, _>>().map(Self)
+    }
+
+    /// As [`Substitutions::read`], of a key that may be missing.
+    ///
+    /// # Errors
+    /// As [`Substitutions::read`].
+    pub fn of(object: &mut Object, key: &'static str) -> Result<Self, FieldError> {
+        let path = object.path(key);
+        object.take(key).map_or_else(|| Ok(Self::default()), |value| Self::read(value, &path))
+    }
+
+    /// The values by name.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.0.iter().map(|(name, value)| (&name[..], &value[..]))
+    }
+
+    /// Fills placeholders in. In HTML values are escaped, unless they stand in three braces: `{{{name}}}`.
+    ///
+    /// # Errors
+    /// A placeholder has no value. What is between braces and no name (letters, digits, `_`, `-`, `.`) stays as it is.
+    pub fn fill(&self, template: &str, is_html: bool) -> Result<String, TemplateError> {
+        let mut out = String::with_capacity(template.len());
+        let mut rest = template;
+        while let Some(at) = rest.find("{{") {
+            let (before, from) = rest.split_at(at);
+            out.push_str(before);
+            let raw = from.starts_with("{{{");
+            let (open, close) = if raw { ("{{{", "}}}") } else { ("{{", "}}") };
+            let inside = &from[open.len()..];
+            match inside.find(close).map(|end| (inside[..end].trim(), &inside[end + close.len()..])) {
+                Some((name, after)) if is_name(name) => {
+                    let value = self.0.get(name).ok_or_else(|| TemplateError(name.to_owned()))?;
+                    if is_html && !raw {
+                        escape(value, &mut out)
+                    } else {
+                        out.push_str(value)
+                    }
+                    rest = after;
+                }
+                _ => {
+                    out.push('{');
+                    rest = &from[1..];
+                }
+            }
+        }
+        out.push_str(rest);
+        Ok(out)
+    }
+}
+
+fn is_name(text: &str) -> bool {
+    (1..=MAX_NAME).contains(&text.len())
+        && !text.starts_with(|c: char| c.is_ascii_digit())
+        && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"_-.".contains(&b))
+}
+
+fn escape(value: &str, out: &mut String) {
+    for c in value.chars() {
+        match c {
+            '&' => out.push_str("&amp;"),
+            '<' => out.push_str("&lt;"),
+            '>' => out.push_str("&gt;"),
+            '"' => out.push_str("&quot;"),
+            '\'' => out.push_str("&#39;"),
+            c => out.push(c),
+        }
+    }
+}
