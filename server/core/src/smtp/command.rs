@@ -103,10 +103,11 @@ impl HoldRequest {
 
     /// `Internet-style-date-time-UTC`.
     fn date(value: &str) -> Option<Self> {
-        let date =
-            mail_parser::DateTime::parse_rfc3339(value).filter(|date| value.ends_with('Z') && date.is_valid())?;
-        let seconds = u64::try_from(date.to_timestamp()).ok()?;
-        Some(Self::Until(Timestamp(seconds.checked_mul(1000)?)))
+        let date = mail_parser::DateTime::parse_rfc3339(value).filter(|_| value.ends_with('Z'))?;
+        let time = Timestamp(u64::try_from(date.to_timestamp()).ok()?.checked_mul(1000)?);
+        // The parser takes a 30th of February for a day in March.
+        let is_a_date = time.to_rfc3339().get(..19) == value.get(..19);
+        is_a_date.then_some(Self::Until(time))
     }
 }
 
@@ -446,7 +447,7 @@ mod tests {
         check("STARTTLS now", Syntax("STARTTLS"));
         check("AUTH", Syntax("AUTH mechanism [initial-response]"));
         check("AUTH PLAIN a b", Syntax("AUTH mechanism [initial-response]"));
-        check("BDAT 1", NotImplemented);
+        check("BURL x", NotImplemented);
         check("DATA now", Syntax("DATA"));
         check("EHLO", Syntax("EHLO domain"));
         check("EHLO a b", Syntax("EHLO domain"));
