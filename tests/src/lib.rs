@@ -5,6 +5,7 @@
 
 #![allow(clippy::print_stderr, reason = "what a failed test's server said belongs beside the failure")]
 
+mod auth_peer;
 mod client;
 mod counting_sink;
 mod daemon;
@@ -27,6 +28,7 @@ mod sink;
 mod tap;
 mod tls_sink;
 
+pub use auth_peer::AuthPeer;
 pub use client::{Client, Reply};
 pub use counting_sink::CountingSink;
 pub use daemon::Daemon;

@@ -3,7 +3,7 @@
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
-use postern_tests::{AioSink, Client, HttpPeer, Postern, root, wait_for};
+use postern_tests::{AioSink, AuthPeer, Client, HttpPeer, Postern, python, root, wait_for};
 
 /// A server with this plugin.
 fn start(next_hop: u16, name: &str, grants: &str, config: &str) -> Postern {
@@ -166,4 +166,66 @@ fn a_service_says_who_may_send_and_how() {
     let asked = web.asked();
     assert!(asked[0].contains("origin=127.0.0.1") && asked[0].contains("transtype=ESMTP"), "{asked:?}");
     assert!(sink.messages().is_empty());
+}
+
+/// A server that asks for authentication, with this plugin and these keys more.
+fn start_auth(next_hop: u16, plugins: &[(&str, &str, &str)], more: &str) -> Postern {
+    let plugin = |(name, grants, config): &(&str, &str, &str)| {
+        let component = root().join(format!("plugins/{name}/{name}.wasm"));
+        assert!(component.exists(), "it is missing: run `make plugins`");
+        let component = component.display();
+        format!(
+            "[[plugin]]\nname = '{name}'\ncomponent = '{component}'\ngrants = {grants}\n[plugin.config]\n{config}\n"
+        )
+    };
+    let config: String = plugins.iter().map(plugin).collect();
+    Postern::start_with(next_hop, "auth = 'required'", "", &(config + more))
+}
+
+#[test]
+fn a_service_says_who_may_log_in() {
+    let web = AuthPeer::start();
+    let sink = AioSink::start();
+    let grants = format!("{{ http = ['http://127.0.0.1:{}'] }}", web.port);
+    let url = format!("url = 'http://127.0.0.1:{}/test-auth'", web.port);
+    let senders = "senders = { app = ['a.example'] }\nattribute = 'senders'";
+    let server = start_auth(sink.port, &[("http-auth", &grants, &url), ("sender-login", "{}", senders)], "");
+    let out = python(
+        "import smtplib, sys
+def session(user, password):
+    client = smtplib.SMTP('127.0.0.1', int(sys.argv[1]))
+    try:
+        client.login(user, password)
+        return client
+    except smtplib.SMTPException as error:
+        code = getattr(error, 'smtp_code', None)
+        print(user, code, error.smtp_error.decode())
+for user, password in [('app', 'wrong'), ('down', 'x')]:
+    assert session(user, password) is None
+client = session('app', 'right')
+for sender in ['me@a.example', 'me@listed.example', 'me@other.example']:
+    try:
+        client.sendmail(sender, ['c@d.example'], f'From: {sender}\\r\\nSubject: {sender}\\r\\n\\r\\nbody\\r\\n')
+    except smtplib.SMTPSenderRefused as error:
+        print(sender, error.smtp_code, error.smtp_error.decode())
+try:
+    client.sendmail('me@a.example', ['c@d.example'], 'From: boss@other.example\\r\\n\\r\\nbody\\r\\n')
+except smtplib.SMTPDataError as error:
+    print('From', error.smtp_code, error.smtp_error.decode())",
+        &[&server.port.to_string()],
+    );
+    let lines: Vec<&str> = out.lines().collect();
+    assert_eq!(
+        lines,
+        [
+            "app 535 5.7.8 Authentication failed",
+            "down 454 4.7.0 Temporary authentication failure",
+            "me@other.example 553 5.7.1 This sender address is not yours",
+            "From 550 5.7.1 The address in From is not yours",
+        ]
+    );
+    let messages = wait_for("the messages", || Some(sink.messages()).filter(|messages| messages.len() == 2));
+    assert!(messages.iter().all(|message| message["content"].as_str().unwrap().contains("with ESMTPA id")));
+    assert!(web.asked().contains("GET /test-auth?transport=SMTP Basic YXBwOnJpZ2h0"), "{}", web.asked());
+    assert!(!server.log().contains("right"));
 }
