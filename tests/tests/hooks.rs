@@ -86,6 +86,7 @@ fn routes_of_single_recipients() {
         messages[0]["rcpt_tos"].to_string()
     };
     assert_eq!((at(&other), at(&sink)), ("[\"a@via.example\"]".to_owned(), "[\"d@plain.example\"]".to_owned()));
+    server.wait_log(" ACCEPTED ", 2);
     let listed = queue(&server, &["list"]);
     assert!(listed.contains("b@held.example") && listed.contains("recipient 1"), "{listed}");
     assert!(listed.contains("c@slow.example") && !listed.contains("d@plain.example"), "{listed}");

@@ -322,6 +322,21 @@ fn guessing_is_slow_and_ends() {
     assert!(!server.log().contains("sesame"));
 }
 
+/// Tries that come at once are not answered at once: no more than `auth_failures` ever learn anything.
+#[test]
+fn guessing_at_once_is_no_faster() {
+    let sink = SmtpSink::start(&[]);
+    let listener = "auth = 'required'\nauth_failures = 4";
+    let server = Postern::start_with(sink.port, listener, "", &format!("[user.app]\n{}", *APP));
+    let mut clients: Vec<Client> = (0..40).map(|_| Client::hello(server.port).unwrap()).collect();
+    for client in &mut clients {
+        client.send(b"AUTH PLAIN AGFwcAB3cm9uZw==\r\n").unwrap();
+    }
+    let codes: Vec<u16> = clients.iter_mut().map(|client| client.reply().unwrap().code).collect();
+    let answered = codes.iter().filter(|code| **code == 535).count();
+    assert_eq!((answered, codes.iter().filter(|code| **code == 421).count()), (4, 36), "{codes:?}");
+}
+
 #[test]
 fn mistakes_name_the_key() {
     let check = |config: &str, wanted: &str| {

@@ -52,14 +52,21 @@ impl Logins {
         intake: &Intake<S>,
     ) -> Result<Arc<str>, Refusal> {
         let (peer, name) = (session.peer_addr.ip(), credentials.user.as_str());
-        if self.guard.turns_away(peer, name, Instant::now()) {
+        let turned_away = || {
             let text = format!("{} too many failed logins, try again later", intake.hostname());
-            return Err(refusal(Reply::new(421, EnhancedCode(4, 7, 0), text), credentials));
+            refusal(Reply::new(421, EnhancedCode(4, 7, 0), text), credentials)
+        };
+        if self.guard.turns_away(peer, name, Instant::now()) {
+            return Err(turned_away());
         }
         let found = match self.of_config(credentials).await {
             Some(found) => found,
             None => self.of_plugins(session, credentials, intake).await,
         };
+        // Of many tries at once, too, only so many are answered.
+        if self.guard.turns_away(peer, name, Instant::now()) {
+            return Err(turned_away());
+        }
         match &found {
             Ok(user) => self.guard.succeeded(peer, user, Instant::now()),
             // Nobody could tell: the server's fault.
