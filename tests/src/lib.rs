@@ -25,6 +25,7 @@ mod report;
 mod rspamd;
 mod server;
 mod sink;
+pub mod submission;
 mod tap;
 mod tls_sink;
 

@@ -3,51 +3,11 @@
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
-use postern_tests::{Client, Postern, Setup, SmtpSink, binary, free_port, python, run, wait_for};
+use postern_tests::submission::{APP, PASSWORD, REQUIRED, server, write_certificate};
+use postern_tests::{Client, Postern, SmtpSink, python, run, wait_for};
 use std::fs;
-use std::io::Write as _;
-use std::path::Path;
-use std::process::{Command, Output, Stdio};
-use std::sync::LazyLock;
+use std::process::{Command, Output};
 use std::time::{Duration, Instant};
-
-/// Tests share what `postern user hash` makes of a password: it takes a while.
-static APP: LazyLock<String> = LazyLock::new(|| user_hash("öpen sesame"));
-const PASSWORD: &str = "öpen sesame";
-
-fn user_hash(password: &str) -> String {
-    let mut child =
-        Command::new(binary()).args(["user", "hash"]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
-    child.stdin.take().unwrap().write_all(format!("{password}\n").as_bytes()).unwrap();
-    let output = child.wait_with_output().unwrap();
-    assert!(output.status.success(), "{output:?}");
-    String::from_utf8(output.stdout).unwrap()
-}
-
-/// A certificate for these names, signed by itself, as `NAME.pem` and `NAME.key`.
-fn certificate(dir: &Path, file: &str, names: &[&str]) {
-    let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
-    let made = rcgen::generate_simple_self_signed(names).unwrap();
-    fs::write(dir.join(format!("{file}.key")), made.signing_key.serialize_pem()).unwrap();
-    fs::write(dir.join(format!("{file}.pem")), made.cert.pem()).unwrap();
-}
-
-/// Two listeners, `feeder` with STARTTLS and `tls` with implicit TLS on the second port, both with `keys`; user `app`.
-fn server(sink: &SmtpSink, keys: &str) -> (Postern, u16) {
-    let tls = free_port();
-    let pair = "certificate = 'own.pem'\nkey = 'own.key'\n\
-                certificates = [{ certificate = 'other.pem', key = 'other.key' }]";
-    let config =
-        format!("[listener.tls]\naddress = '127.0.0.1:{tls}'\ntls = 'implicit'\n{pair}\n{keys}\n[user.app]\n{}", *APP);
-    let listener = format!("tls = 'starttls'\n{pair}\n{keys}");
-    let mut server = Postern::prepare(sink.port, Setup { listener, config, ..Setup::default() });
-    certificate(server.dir(), "own", &["localhost", "127.0.0.1"]);
-    certificate(server.dir(), "other", &["other.example", "*.wild.example"]);
-    server.restart();
-    (server, tls)
-}
-
-const REQUIRED: &str = "auth = 'required'\nauth_in_clear = false";
 
 fn arrived(sink: &SmtpSink, count: usize) -> Vec<String> {
     wait_for("the messages", || {
@@ -70,7 +30,7 @@ fn printed(output: &Output) -> String {
 #[test]
 fn swaks_over_both_kinds_of_tls_and_both_mechanisms() {
     let sink = SmtpSink::start(&[]);
-    let (server, tls) = server(&sink, REQUIRED);
+    let (server, tls) = server(sink.port, REQUIRED);
     let user = ["--auth-user", "app", "--auth-password", PASSWORD];
     let ways = [
         (server.port, "--tls", "PLAIN"),
@@ -99,7 +59,7 @@ fn swaks_over_both_kinds_of_tls_and_both_mechanisms() {
 #[test]
 fn nobody_submits_without_authentication_or_in_clear() {
     let sink = SmtpSink::start(&[]);
-    let (server, tls) = server(&sink, REQUIRED);
+    let (server, tls) = server(sink.port, REQUIRED);
     let (through, said) = swaks(server.port, &["--auth-user", "app", "--auth-password", PASSWORD]);
     assert!(!through && !said.contains("250-AUTH"), "{said}");
     let (through, said) = swaks(server.port, &[]);
@@ -138,7 +98,7 @@ fn authentication_where_the_address_does_not_do() {
 #[test]
 fn smtplib_curl_and_msmtp() {
     let sink = SmtpSink::start(&[]);
-    let (server, tls) = server(&sink, REQUIRED);
+    let (server, tls) = server(sink.port, REQUIRED);
     python(
         "import smtplib, ssl, sys
 context = ssl.create_default_context(cafile=sys.argv[3])
@@ -209,7 +169,7 @@ fn shown(port: u16, name: &str) -> String {
 #[test]
 fn certificates_by_name_and_read_anew() {
     let sink = SmtpSink::start(&[]);
-    let (server, tls) = server(&sink, "");
+    let (server, tls) = server(sink.port, "");
     for (name, expected) in [
         ("", "localhost"),
         ("localhost", "localhost"),
@@ -224,7 +184,7 @@ fn certificates_by_name_and_read_anew() {
     let line = server.wait_log("new certificates can't be used", 1)[0].clone();
     assert!(line.contains("own.key"), "{line}");
     assert_eq!(shown(tls, "localhost"), before);
-    certificate(server.dir(), "own", &["new.example"]);
+    write_certificate(server.dir(), "own", &["new.example"]);
     server.wait_log("certificates were read anew", 2);
     assert!(shown(tls, "localhost").contains("DNS:new.example"), "{}", shown(tls, "localhost"));
 }
@@ -232,7 +192,7 @@ fn certificates_by_name_and_read_anew() {
 #[test]
 fn sessions_are_resumed() {
     let sink = SmtpSink::start(&[]);
-    let (server, tls) = server(&sink, "");
+    let (server, tls) = server(sink.port, "");
     for version in ["-tls1_3", "-tls1_2"] {
         let file = server.dir().join("ticket");
         let connect = |option: &str| {
@@ -252,7 +212,7 @@ fn sessions_are_resumed() {
 #[test]
 fn what_stands_behind_starttls_is_never_obeyed() {
     let sink = SmtpSink::start(&[]);
-    let (server, tls) = server(&sink, "");
+    let (server, tls) = server(sink.port, "");
     let mut client = Client::hello(server.port).unwrap();
     client.send(b"STARTTLS\r\nRSET\r\n").unwrap();
     assert_eq!(client.reply().unwrap().code, 554);
