@@ -49,6 +49,7 @@ test-deps:
 	@scripts/exim >/dev/null || echo "not run: deliveries to Exim"
 	@scripts/corpora
 	@scripts/pip-install target/python flufl.bounce==4.0 atpublic==9.0.0 zope.interface==8.7
+	@scripts/npm-install target/nodemailer nodemailer@10.6.0 || echo "not run: comparison with Nodemailer"
 	@scripts/examples || [ $$? = 69 ] # It has said which one can't be built here.
 
 .PHONY: test
