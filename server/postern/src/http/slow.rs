@@ -24,7 +24,8 @@ const GRACE: Duration = Duration::from_secs(60);
 pub async fn limited(request: Request, next: Next) -> Response {
     let (parts, body) = request.into_parts();
     let start = State { stream: body.into_data_stream(), begun: Instant::now(), octets: 0 };
-    let body = Body::from_stream(futures_util::stream::unfold(Some(start), piece));
+    // A handler may ask again after the end.
+    let body = Body::from_stream(futures_util::stream::unfold(Some(start), piece).fuse());
     next.run(Request::from_parts(parts, body)).await
 }
 

@@ -196,13 +196,18 @@ fn mailbox_text(Person { name, address }: &Person) -> String {
 }
 
 /// A display name as atoms, a quoted string or encoded words.
-pub(super) fn phrase(name: &str) -> String {
+fn phrase(name: &str) -> String {
     let is_atom = |c: char| c.is_ascii_alphanumeric() || "!#$%&'*+-/=?^_`{|}~ ".contains(c);
     if !name.is_ascii() || name.contains("=?") {
         words::encoded(name)
     } else if name.chars().all(is_atom) && name.trim() == name && !name.is_empty() {
         name.to_owned()
     } else {
-        format!("\"{}\"", name.replace('\\', "\\\\").replace('"', "\\\""))
+        quoted(name)
     }
+}
+
+/// ASCII as a quoted string.
+pub(super) fn quoted(text: &str) -> String {
+    format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\""))
 }

@@ -1,7 +1,7 @@
 //! Header fields: those of the user's own, priority, lists, parameters.
 
 use super::super::words;
-use super::address::phrase;
+use super::address::quoted;
 use super::object::{FieldError, Object, items, line};
 use serde_json::Value;
 use std::fmt::Write as _;
@@ -138,8 +138,11 @@ fn list_url(key: &str, value: Value, path: &str) -> Result<String, FieldError> {
     }
     if key == "id" {
         let id = url.split_once("://").map_or(&url[..], |(_, rest)| rest);
-        let comment = if comment.is_empty() { comment } else { phrase(&comment) + " " };
-        return Ok(format!("{comment}<{id}>"));
+        return Ok(match &comment[..] {
+            "" => format!("<{id}>"),
+            comment if comment.is_ascii() => format!("{} <{id}>", quoted(comment)),
+            comment => format!("{} <{id}>", words::encoded(comment)),
+        });
     }
     if key == "unsubscribe-post" {
         return Ok(url);

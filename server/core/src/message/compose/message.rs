@@ -80,7 +80,7 @@ impl Message {
             reply_to: addresses(object, "replyTo")?,
             in_reply_to: ids(object, "inReplyTo")?,
             references: ids(object, "references")?,
-            subject: object.line("subject")?,
+            subject: object.line("subject")?.filter(|subject| !subject.is_empty()),
             message_id: ids(object, "messageId")?,
             date: date(object)?,
             priority: &[],

@@ -2,14 +2,13 @@
 
 use super::object::{FieldError, Object, text};
 use serde_json::Value;
-use std::collections::BTreeMap;
 
 /// Longest name of a placeholder, in octets.
 const MAX_NAME: usize = 64;
 
-/// The values of one recipient.
+/// The values of one recipient. There may be many of them in memory: it takes little.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Substitutions(BTreeMap<String, String>);
+pub struct Substitutions(Box<[(Box<str>, Box<str>)]>);
 
 /// A placeholder has no value.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -27,7 +26,7 @@ impl Substitutions {
         };
         let one = |(name, value): (String, Value)| {
             let path = format!("{path}.{name}");
-            Ok((name, text(value, &path)?))
+            Ok((name.into(), text(value, &path)?.into()))
         };
         map.into_iter().map(one).collect::<Result<_, _>>().map(Self)
     }
@@ -46,6 +45,10 @@ impl Substitutions {
         self.0.iter().map(|(name, value)| (&name[..], &value[..]))
     }
 
+    fn get(&self, name: &str) -> Option<&str> {
+        self.iter().find(|(known, _)| *known == name).map(|(_, value)| value)
+    }
+
     /// Fills placeholders in. In HTML values are escaped, unless they stand in three braces: `{{{name}}}`.
     ///
     /// # Errors
@@ -61,7 +64,7 @@ impl Substitutions {
             let inside = &from[open.len()..];
             match inside.find(close).map(|end| (inside[..end].trim(), &inside[end + close.len()..])) {
                 Some((name, after)) if is_name(name) => {
-                    let value = self.0.get(name).ok_or_else(|| TemplateError(name.to_owned()))?;
+                    let value = self.get(name).ok_or_else(|| TemplateError(name.to_owned()))?;
                     if is_html && !raw {
                         escape(value, &mut out)
                     } else {

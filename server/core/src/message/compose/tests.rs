@@ -219,7 +219,7 @@ fn further_fields() {
             "Subject: own",
             "List-Help: <mailto:a@b?subject=help>",
             "List-Unsubscribe: <http://x.example>, <mailto:u@x.example>",
-            "List-ID: A list <l.example>",
+            "List-ID: \"A list\" <l.example>",
             "Content-Transfer-Encoding: base64\r\n\r\naGk=\r\n",
         ],
     );

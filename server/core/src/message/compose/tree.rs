@@ -1,6 +1,6 @@
 //! The tree of a message's parts, and its octets.
 
-use super::super::mime::Coding;
+use super::super::mime::{Coding, charset_of};
 use super::super::{HeaderBlock, HeaderError, Position, words};
 use super::content::Piece;
 use super::fields::parameter;
@@ -95,6 +95,10 @@ impl Writer<'_> {
             add(&mut header, &field.name, &field.written(), &part.path)?;
         }
         let mut media_type = part.media_type.clone();
+        let is_utf8 = || !part.content.is_ascii() && std::str::from_utf8(&part.content).is_ok();
+        if part.is("text/plain") && charset_of(&media_type).is_none() && is_utf8() {
+            media_type += "; charset=utf-8";
+        }
         if let Some(filename) = &part.filename {
             // Readers that don't know RFC 2231 look here, and expect encoded words.
             let name = if filename.is_ascii() { filename.clone() } else { words::encoded(filename) };

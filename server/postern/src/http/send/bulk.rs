@@ -18,8 +18,10 @@ use futures_util::StreamExt as _;
 use postern_core::hook::Attributes;
 use postern_core::mail::{Address, QueueId, ReversePath};
 use postern_core::message::compose::{Entry, FieldError, Fresh, Message, Object, Substitutions, read_addresses};
-use serde::Serialize;
-use serde_json::Value;
+use serde::de::{Deserializer, MapAccess, SeqAccess, Visitor};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use std::fmt;
 
 /// Messages that are on their way in at once: they share the store's syncs.
 const AT_ONCE: usize = 32;
@@ -33,7 +35,7 @@ pub(super) enum Request {
 /// Many messages.
 pub(super) enum Bulk {
     /// One message, a copy for each target.
-    Copies(Box<Message>, Vec<Target>),
+    Copies(Box<Message>, Attributes, Vec<Target>),
     /// Messages that have nothing in common.
     List(Vec<(Message, Attributes)>),
 }
@@ -42,7 +44,7 @@ pub(super) enum Bulk {
 pub(super) struct Target {
     to: Vec<Entry>,
     substitutions: Substitutions,
-    attributes: Attributes,
+    attributes: Box<[(String, String)]>,
 }
 
 /// The answer.
@@ -67,8 +69,14 @@ impl Bulk {
     /// Reads a body.
     ///
     /// # Errors
-    /// Names the field.
-    pub(super) fn read(value: Value, max: usize) -> Result<Request, FieldError> {
+    /// It is no JSON, or names the field.
+    pub(super) fn read(octets: &[u8], max: usize) -> Result<Request, Problem> {
+        let Parsed { value, targets } = serde_json::from_slice(octets)
+            .map_err(|error| Problem::new(StatusCode::BAD_REQUEST, format!("the body is not JSON: {error}")))?;
+        Ok(Self::of(value, targets, max)?)
+    }
+
+    fn of(value: Value, targets: Option<Targets>, max: usize) -> Result<Request, FieldError> {
         let too_many = |path: &str| Err(FieldError::new(path, format!("there are more than {max}")));
         if let Value::Array(items) = value {
             if items.len() > max {
@@ -85,11 +93,9 @@ impl Bulk {
             return Ok(Request::Many(Self::List(messages)));
         }
         let mut object = Object::new(value, "")?;
-        let Some(recipients) = object.take("recipients") else { return Ok(Request::One(object)) };
-        let Value::Array(recipients) = recipients else {
-            return Err(FieldError::new("recipients", "it must be a list"));
-        };
-        if recipients.len() > max {
+        let Some(Targets(targets)) = targets else { return Ok(Request::One(object)) };
+        let targets = targets?;
+        if targets.len() > max {
             return too_many("recipients");
         }
         let common = metadata(&mut object)?;
@@ -98,14 +104,12 @@ impl Bulk {
             return Err(FieldError::new("recipients", "with them the message has no to, cc, bcc, envelope or raw"));
         }
         message.envelope()?;
-        let target = |(index, item)| Target::read(item, index, &common);
-        let targets = recipients.into_iter().enumerate().map(target).collect::<Result<_, _>>()?;
-        Ok(Request::Many(Self::Copies(Box::new(message), targets)))
+        Ok(Request::Many(Self::Copies(Box::new(message), common, targets)))
     }
 
     fn len(&self) -> usize {
         match self {
-            Self::Copies(_, targets) => targets.len(),
+            Self::Copies(_, _, targets) => targets.len(),
             Self::List(messages) => messages.len(),
         }
     }
@@ -113,13 +117,15 @@ impl Bulk {
     /// The message at `index`, with its notes.
     fn message(&self, index: usize) -> Result<(Message, Attributes), FieldError> {
         match self {
-            Self::Copies(message, targets) => {
+            Self::Copies(message, common, targets) => {
                 let Target { to, substitutions, attributes } = &targets[index];
                 let at = |error: FieldError| FieldError {
                     field: format!("recipients[{index}].substitutions"),
                     why: error.to_string(),
                 };
-                Ok((message.filled(to.clone(), substitutions).map_err(at)?, attributes.clone()))
+                let own = attributes.iter().cloned();
+                let attributes = common.clone().into_iter().chain(own).collect();
+                Ok((message.filled(to.clone(), substitutions).map_err(at)?, attributes))
             }
             Self::List(messages) => Ok(messages[index].clone()),
         }
@@ -185,25 +191,24 @@ impl Bulk {
 }
 
 impl Target {
-    fn read(value: Value, index: usize, common: &Attributes) -> Result<Self, FieldError> {
+    fn read(value: Value, index: usize) -> Result<Self, FieldError> {
         let path = format!("recipients[{index}]");
         if value.is_string() {
             let to = read_addresses(value, &path)?;
-            return Self::checked(to, &path, Substitutions::default(), common.clone());
+            return Self::checked(to, &path, Substitutions::default(), Attributes::new());
         }
         let mut object = Object::new(value, &path)?;
         let to_path = object.path("to");
         let to = object.take("to").ok_or_else(|| FieldError::new(&to_path, "it is missing"))?;
         let to = read_addresses(to, &to_path)?;
         let substitutions = Substitutions::of(&mut object, "substitutions")?;
-        let mut attributes = common.clone();
-        attributes.extend(metadata(&mut object)?);
+        let attributes = metadata(&mut object)?;
         object.finish()?;
         Self::checked(to, &to_path, substitutions, attributes)
     }
 
     fn checked(
-        to: Vec<Entry>,
+        mut to: Vec<Entry>,
         path: &str,
         substitutions: Substitutions,
         attributes: Attributes,
@@ -211,6 +216,78 @@ impl Target {
         if to.is_empty() {
             return Err(FieldError::new(path, "it has no address"));
         }
-        Ok(Self { to, substitutions, attributes })
+        to.shrink_to_fit();
+        Ok(Self { to, substitutions, attributes: attributes.into_iter().collect() })
+    }
+}
+
+/// A body whose `recipients` were read one by one: as JSON values all of them would take many times their text.
+struct Parsed {
+    value: Value,
+    targets: Option<Targets>,
+}
+
+/// The recipients, or the first mistake in them.
+struct Targets(Result<Vec<Target>, FieldError>);
+
+impl<'de> Deserialize<'de> for Parsed {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        struct Body;
+        impl<'de> Visitor<'de> for Body {
+            type Value = Parsed;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a message or a list of messages")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut from: A) -> Result<Parsed, A::Error> {
+                let (mut map, mut targets) = (Map::new(), None);
+                while let Some(key) = from.next_key::<String>()? {
+                    if key == "recipients" {
+                        targets = Some(from.next_value()?);
+                    } else {
+                        map.insert(key, from.next_value()?);
+                    }
+                }
+                Ok(Parsed { value: Value::Object(map), targets })
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut from: A) -> Result<Parsed, A::Error> {
+                let mut items = Vec::new();
+                while let Some(item) = from.next_element()? {
+                    items.push(item);
+                }
+                Ok(Parsed { value: Value::Array(items), targets: None })
+            }
+        }
+        from.deserialize_any(Body)
+    }
+}
+
+impl<'de> Deserialize<'de> for Targets {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        struct List;
+        impl<'de> Visitor<'de> for List {
+            type Value = Targets;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a list of recipients")
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut from: A) -> Result<Targets, A::Error> {
+                let (mut targets, mut index) = (Ok(Vec::new()), 0);
+                while let Some(item) = from.next_element::<Value>()? {
+                    if let Ok(known) = &mut targets {
+                        match Target::read(item, index) {
+                            Ok(target) => known.push(target),
+                            Err(error) => targets = Err(error),
+                        }
+                    }
+                    index += 1;
+                }
+                Ok(Targets(targets))
+            }
+        }
+        from.deserialize_any(List)
     }
 }

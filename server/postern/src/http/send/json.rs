@@ -14,7 +14,6 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse as _, Response};
 use postern_core::hook::{Attributes, MAX_ATTRIBUTE, MAX_ATTRIBUTES};
 use postern_core::message::compose::{FieldError, Fresh, Message, Object, Substitutions};
-use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 use std::sync::Arc;
 
@@ -45,8 +44,7 @@ async fn work<S: Spool + Facts>(
 ) -> Result<Response, Problem> {
     let (octets, _place) = whole.split();
     let digest: Digest = Sha256::new().chain_update(b"json\0").chain_update(&octets).finalize().into();
-    let value: Value = serde_json::from_slice(&octets)
-        .map_err(|error| Problem::new(StatusCode::BAD_REQUEST, format!("the body is not JSON: {error}")))?;
+    let request = bulk::Bulk::read(&octets, submission.limits.max_recipients)?;
     drop(octets);
     let sender = Sender::new(Arc::clone(&submission), &caller, peer, &headers).await?;
     let key = Key::of(&headers, sender.user())?;
@@ -55,7 +53,7 @@ async fn work<S: Spool + Facts>(
         None => None,
     };
     let noted = key.map(|key| (key, digest));
-    match bulk::Bulk::read(value, submission.limits.max_recipients)? {
+    match request {
         bulk::Request::Many(bulk) => bulk.send(&sender, noted).await,
         bulk::Request::One(object) => Ok(Json(one(&sender, object, noted).await?).into_response()),
     }

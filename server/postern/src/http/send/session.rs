@@ -96,10 +96,10 @@ impl<S: Spool + Facts> Sender<S> {
         let submission = &*self.submission;
         let limit = submission.limits.max_recipients;
         if to.len() > limit {
-            return Err(Problem::field("to", format!("there are more than {limit} recipients")));
+            return Err(Problem::field("to", format!("to: there are more than {limit} recipients")));
         }
         if to.is_empty() {
-            return Err(Problem::field("to", "there are no recipients"));
+            return Err(Problem::field("to", "to: there are no recipients"));
         }
         let smtputf8 = international
             || to.iter().any(Address::is_international)
