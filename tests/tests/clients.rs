@@ -1,5 +1,5 @@
-//! Who may connect, how much it may send, and who is behind a proxy: with smtplib as the client, which can connect from
-//! any address of loopback, and haproxy as the proxy.
+//! Who may connect, how much it may send, who is behind a proxy, and LMTP: with smtplib as the client, which can connect
+//! from any address of loopback, and haproxy as the proxy.
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
@@ -140,4 +140,23 @@ fn delivery_is_put_off_as_the_client_asks() {
 fn time(line: &str) -> f64 {
     let clock = line.split(['T', 'Z']).nth(1).unwrap();
     clock.split(':').fold(0.0, |sum, part| sum * 60.0 + part.parse::<f64>().unwrap())
+}
+
+#[test]
+fn lmtp_has_a_reply_for_each_recipient() {
+    const LMTP: &str = "
+import smtplib, sys
+with smtplib.LMTP('127.0.0.1', int(sys.argv[1])) as client:
+    print(client.sendmail('a@d.example', ['b@d.example', 'bad', 'c@d.example'], 'Subject: s\\r\\n\\r\\nbody\\r\\n'))
+    print(client.sendmail('a@d.example', ['b@d.example', 'c@d.example'], 'Subject: s\\r\\n\\r\\nbody\\r\\n'))
+";
+    let sink = AioSink::start();
+    let server = Postern::start_with(sink.port, "protocol = 'lmtp'", "", "");
+    let said = python(LMTP, &[&server.port.to_string()]);
+    let lines: Vec<&str> = said.lines().collect();
+    assert!(lines.len() == 2 && lines[0].starts_with("{'bad': (501, ") && lines[1] == "{}", "{said}");
+    server.wait_empty();
+    let messages = sink.messages();
+    assert_eq!(messages.len(), 2);
+    assert!(messages[0]["content"].to_string().contains("with LMTP id "), "{messages:?}");
 }

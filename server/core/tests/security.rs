@@ -26,8 +26,14 @@ struct Run {
 
 impl Run {
     fn new(access: Access) -> Self {
-        let limits =
-            Limits { max_size: 1000, max_recipients: 10, max_line: 1000, max_errors: 20, future_release: None };
+        let limits = Limits {
+            max_size: 1000,
+            max_recipients: 10,
+            max_line: 1000,
+            max_errors: 20,
+            future_release: None,
+            lmtp: false,
+        };
         let server = Server::new("mta.example.com", limits).with_access(access);
         let mut run = Self { server, input: BytesMut::new(), closed: false, tls: false, tried: Vec::new() };
         assert!(run.say("").starts_with("220 "));

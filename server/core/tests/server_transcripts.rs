@@ -76,8 +76,14 @@ fn unescape(text: &str) -> Vec<u8> {
 
 fn play(file: &Path, step: usize) {
     let text = std::fs::read_to_string(file).unwrap();
-    let mut limits =
-        Limits { max_size: 1000, max_recipients: 100, max_line: 1000, max_errors: 20, future_release: None };
+    let mut limits = Limits {
+        max_size: 1000,
+        max_recipients: 100,
+        max_line: 1000,
+        max_errors: 20,
+        future_release: None,
+        lmtp: false,
+    };
     let mut run = None::<Run>;
     for (number, line) in text.lines().enumerate() {
         let place = format!("{}:{} by {step}", file.display(), number + 1);
@@ -92,6 +98,7 @@ fn play(file: &Path, step: usize) {
                     let longest = Duration::from_secs(value.parse().unwrap());
                     limits.future_release = Some(FutureRelease { longest, latest: Timestamp(1_900_000_000_000) });
                 }
+                "protocol" => limits.lmtp = value == "lmtp",
                 "max_errors" => limits.max_errors = value.parse().unwrap(),
                 _ => panic!("{place}: no such limit"),
             }

@@ -42,6 +42,7 @@ fn message() -> NewMessage {
             attributes: Arc::default(),
         },
         starts: Vec::new(),
+        body_hashes: None,
         facts: Vec::new(),
     }
 }

@@ -111,6 +111,7 @@ fn message(recipients: &[&str]) -> NewMessage {
         deliver_at: T0,
         origin,
         starts: vec![(Seq(2), Start { due: T0, held: Some("look \u{7}".to_owned()) })],
+        body_hashes: None,
         facts: Vec::new(),
     }
 }

@@ -11,17 +11,20 @@ pub enum Protocol {
     Smtp,
     /// EHLO.
     Esmtp,
+    /// LHLO (RFC 2033).
+    Lmtp,
     /// The HTTP API.
     Http,
 }
 
 impl Protocol {
-    /// As in Received and the log: `SMTP`, `ESMTP`, `HTTP`.
+    /// As in Received and the log: `SMTP`, `ESMTP`, `LMTP`, `HTTP`.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
             Self::Smtp => "SMTP",
             Self::Esmtp => "ESMTP",
+            Self::Lmtp => "LMTP",
             Self::Http => "HTTP",
         }
     }
@@ -58,13 +61,16 @@ pub struct Session {
 }
 
 impl Session {
-    /// The `with` clause of Received: `SMTP`, `ESMTP`, and RFC 3848's `ESMTPS`, `ESMTPA` and `ESMTPSA`.
+    /// The `with` clause of Received: `SMTP`, `ESMTP`, `LMTP`, and RFC 3848's with `S` for TLS and `A` for AUTH: `ESMTPSA`.
     #[must_use]
     pub fn with(&self) -> &'static str {
         match (self.protocol, self.tls.is_some(), self.user.is_some()) {
             (Protocol::Esmtp, true, true) => "ESMTPSA",
             (Protocol::Esmtp, true, false) => "ESMTPS",
             (Protocol::Esmtp, false, true) => "ESMTPA",
+            (Protocol::Lmtp, true, true) => "LMTPSA",
+            (Protocol::Lmtp, true, false) => "LMTPS",
+            (Protocol::Lmtp, false, true) => "LMTPA",
             (protocol, ..) => protocol.name(),
         }
     }

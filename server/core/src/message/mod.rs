@@ -4,6 +4,7 @@
 //! without the empty line; what follows, empty line included, is the *body section*, so that block and section joined
 //! are the content to the byte.
 
+mod body_hash;
 mod complete;
 pub mod compose;
 pub mod dsn;
@@ -14,6 +15,7 @@ mod received;
 mod source;
 mod words;
 
+pub use body_hash::{BodyHasher, BodyHashes};
 pub use complete::{CompleteError, Completed, Completion};
 pub use header::{Field, HeaderBlock, HeaderError, HeaderSplitter, Position};
 pub use mailbox::{Mailbox, mailboxes};

@@ -13,6 +13,8 @@ pub enum Command {
     Ehlo(String),
     /// HELO with the client's name.
     Helo(String),
+    /// LHLO (RFC 2033) with the client's name.
+    Lhlo(String),
     /// STARTTLS (RFC 3207).
     StartTls,
     /// AUTH (RFC 4954).
@@ -163,6 +165,7 @@ impl Command {
         match verb.to_ascii_uppercase().as_str() {
             "EHLO" => client_name(argument, "EHLO domain").map(Self::Ehlo),
             "HELO" => client_name(argument, "HELO domain").map(Self::Helo),
+            "LHLO" => client_name(argument, "LHLO domain").map(Self::Lhlo),
             "MAIL" => mail(argument),
             "RCPT" => rcpt(argument, smtputf8),
             "DATA" => bare(argument, Self::Data, "DATA"),
@@ -175,15 +178,24 @@ impl Command {
             "VRFY" if argument.is_empty() => Err(CommandError::Syntax("VRFY string")),
             "VRFY" => Ok(Self::Vrfy),
             "HELP" => Ok(Self::Help),
-            "EXPN" | "TURN" | "ETRN" | "ATRN" | "SEND" | "SOML" | "SAML" | "BURL" | "LHLO" => {
-                Err(CommandError::NotImplemented)
-            }
+            "EXPN" | "TURN" | "ETRN" | "ATRN" | "SEND" | "SOML" | "SAML" | "BURL" => Err(CommandError::NotImplemented),
             "GET" | "POST" | "PUT" | "HEAD" | "OPTIONS" | "CONNECT" | "PATCH" | "DELETE" | "TRACE" => {
                 Err(CommandError::Foreign)
             }
             _ if verb.ends_with(':') => Err(CommandError::Foreign),
             _ => Err(CommandError::Unknown),
         }
+    }
+}
+
+impl Command {
+    /// Does it lead to no message?
+    #[must_use]
+    pub fn is_idle(&self) -> bool {
+        matches!(
+            self,
+            Self::Ehlo(_) | Self::Helo(_) | Self::Lhlo(_) | Self::Rset | Self::Noop | Self::Vrfy | Self::Help
+        )
     }
 }
 

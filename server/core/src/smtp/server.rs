@@ -31,6 +31,10 @@ pub const COMMAND_TIMEOUT: Duration = Duration::from_secs(300);
 /// octets more; then the connection is closed.
 const MAX_EXCESS: u64 = 1 << 20;
 
+/// Commands that lead to no message (NOOP, RSET, VRFY, HELP, EHLO) which a session may send before and between messages;
+/// each one more counts as an error (Postfix: `smtpd_junk_command_limit`).
+const MAX_IDLE_COMMANDS: usize = 100;
+
 /// What one session may do.
 #[derive(Clone, Debug)]
 pub struct Limits {
@@ -44,6 +48,8 @@ pub struct Limits {
     pub max_errors: usize,
     /// How long a client may have delivery put off, where it may.
     pub future_release: Option<FutureRelease>,
+    /// Speak LMTP (RFC 2033).
+    pub lmtp: bool,
 }
 
 /// The bounds of FUTURERELEASE (RFC 4865 section 4).
@@ -139,6 +145,8 @@ pub struct Server {
     asked: Option<Asked>,
     out: Vec<u8>,
     errors: usize,
+    /// Since the last message.
+    idle_commands: usize,
     recipients: usize,
     smtputf8: bool,
     /// The client said EHLO: extensions were offered.
@@ -173,6 +181,7 @@ impl Server {
             asked: None,
             out: Vec::with_capacity(256),
             errors: 0,
+            idle_commands: 0,
             recipients: 0,
             smtputf8: false,
             extended: false,
@@ -231,7 +240,7 @@ impl Server {
     /// Is a transaction open?
     #[must_use]
     pub fn in_transaction(&self) -> bool {
-        matches!(self.state, State::Mail | State::Rcpt | State::Content)
+        matches!(self.state, State::Mail | State::Rcpt | State::Content | State::Chunks)
     }
 
     /// Takes what it can off the front of `input` and says what to do.
@@ -286,13 +295,23 @@ impl Server {
                 }
                 return;
             }
-            Asked::ContentEnd => self.reset(),
+            Asked::ContentEnd => return self.answer_content(reply, accepted),
             Asked::Mail => self.smtputf8 = false,
             Asked::Rcpt | Asked::Data | Asked::Verifier => {}
         }
         self.reply(reply);
-        if !accepted && asked != Asked::ContentEnd {
+        if !accepted {
             self.count_error();
+        }
+    }
+
+    /// The reply to content; LMTP has one for each recipient, in their order, and here all share one fate.
+    fn answer_content(&mut self, reply: &Reply, accepted: bool) {
+        let times = if self.limits.lmtp { self.recipients } else { 1 };
+        self.reset();
+        (0..times).for_each(|_| self.reply(reply));
+        if accepted {
+            self.idle_commands = 0;
         }
     }
 
@@ -333,9 +352,30 @@ impl Server {
     }
 
     fn command(&mut self, line: &[u8]) -> Option<Event> {
-        match Command::parse(line, self.smtputf8) {
+        let command = Command::parse(line, self.smtputf8);
+        let event = self.obey(command);
+        if self.idle_commands > MAX_IDLE_COMMANDS {
+            self.count_error();
+        }
+        event
+    }
+
+    fn obey(&mut self, command: Result<Command, CommandError>) -> Option<Event> {
+        if command.as_ref().is_ok_and(Command::is_idle) {
+            self.idle_commands += 1;
+        }
+        match command {
+            Ok(Command::Lhlo(name)) if self.limits.lmtp => Some(self.hello(Protocol::Lmtp, name)),
+            Ok(Command::Ehlo(_) | Command::Helo(_)) if self.limits.lmtp => {
+                self.refuse(500, EnhancedCode(5, 5, 1), "This is LMTP: say LHLO");
+                None
+            }
             Ok(Command::Ehlo(name)) => Some(self.hello(Protocol::Esmtp, name)),
             Ok(Command::Helo(name)) => Some(self.hello(Protocol::Smtp, name)),
+            Ok(Command::Lhlo(_)) => {
+                self.refuse(500, EnhancedCode(5, 5, 1), "This is SMTP: say EHLO");
+                None
+            }
             Ok(Command::StartTls) => self.starttls(),
             Ok(Command::Auth { mechanism, initial }) => self.auth(&mechanism, initial.as_deref()),
             Ok(Command::Mail(mail)) => self.mail(mail),
@@ -375,13 +415,17 @@ impl Server {
         }
     }
 
+    fn say_hello(&self) -> &'static str {
+        if self.limits.lmtp { "Say LHLO first" } else { "Say EHLO first" }
+    }
+
     fn hello(&mut self, protocol: Protocol, name: String) -> Event {
         self.reset();
         self.state = State::Ready;
-        self.extended = protocol == Protocol::Esmtp;
+        self.extended = protocol != Protocol::Smtp;
         let text = match protocol {
             Protocol::Smtp => self.hostname.clone(),
-            Protocol::Esmtp | Protocol::Http => self.extensions(),
+            Protocol::Esmtp | Protocol::Lmtp | Protocol::Http => self.extensions(),
         };
         self.reply(&Reply::plain(250, text));
         Event::Hello { protocol, name }
@@ -406,7 +450,7 @@ impl Server {
     fn mail(&mut self, mail: Mail) -> Option<Event> {
         let offered = self.limits.future_release.filter(|_| self.extended);
         match self.state {
-            State::Fresh => self.refuse(503, EnhancedCode(5, 5, 1), "Say EHLO first"),
+            State::Fresh => self.refuse(503, EnhancedCode(5, 5, 1), self.say_hello()),
             State::Ready if let Some(why) = self.security.refusal() => {
                 self.refuse(530, EnhancedCode(5, 7, 0), why);
             }
@@ -472,7 +516,7 @@ impl Server {
         }
         let refused = |code, text: &str| Reply::new(code, EnhancedCode(5, 5, 1), text);
         let refusal = match self.state {
-            _ if !self.extended => refused(503, "Say EHLO first"),
+            _ if !self.extended => refused(503, self.say_hello()),
             State::Mail => refused(554, "No valid recipients"),
             State::Rcpt | State::Chunks if size > self.limits.max_size => self.too_large_reply(),
             State::Rcpt | State::Chunks => {
@@ -535,7 +579,11 @@ impl Server {
                 let text = format!("{} octets so far", self.size);
                 self.reply_to(250, EnhancedCode(2, 0, 0), &text)
             }
-            ChunkEnd::More => Some(self.content_ends()),
+            ChunkEnd::More => {
+                // Not the last: one reply for all recipients (RFC 3030 section 2), in LMTP as well.
+                self.recipients = 1;
+                Some(self.content_ends())
+            }
             ChunkEnd::Last => match self.judge.finish() {
                 Ok(missing) if !missing.is_empty() => {
                     self.judge.judge(missing);
@@ -566,8 +614,8 @@ impl Server {
                 Event::ContentEnd
             }
             Some(reply) => {
-                self.reset();
-                self.log_and_reply("END-OF-DATA", reply);
+                self.refusals.push(Refused { stage: "END-OF-DATA", reply: reply.clone() });
+                self.answer_content(&reply, false);
                 self.count_error();
                 Event::Abort
             }

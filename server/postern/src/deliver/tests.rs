@@ -57,6 +57,7 @@ fn message(recipients: usize, len: usize) -> StoredMessage {
         origin,
         header_len: 12,
         len: len as u64,
+        body_hashes: None,
     }
 }
 

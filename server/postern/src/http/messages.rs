@@ -10,8 +10,9 @@ use axum::extract::rejection::QueryRejection;
 use axum::extract::{Path, Query, State};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
+use data_encoding::BASE64;
 use postern_core::mail::{BodyType, QueueId};
-use postern_core::message::ContentSource;
+use postern_core::message::{BodyHashes, ContentSource};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
@@ -39,6 +40,8 @@ pub struct MessageView {
     pub size: u64,
     /// Octets of its header block.
     pub header_size: u64,
+    /// DKIM's hashes of its body, in base64 as in `bh=`.
+    pub body_hashes: Option<BodyHashesView>,
     /// When it was accepted, RFC 3339.
     pub accepted: String,
     /// First attempt not before this, RFC 3339.
@@ -59,6 +62,15 @@ pub struct MessageView {
     pub next: Option<String>,
     /// The header block; what is not UTF-8 in it is replaced. None if it can't be read.
     pub header: Option<String>,
+}
+
+/// SHA-256 of a body by canonicalization (RFC 6376 section 3.4).
+#[derive(Debug, Deserialize, Serialize)]
+pub struct BodyHashesView {
+    /// As it is, but for empty lines at its end.
+    pub simple: String,
+    /// With white space made one.
+    pub relaxed: String,
 }
 
 /// The message, with the first (or next) page of its recipients.
@@ -95,6 +107,10 @@ pub async fn show<S: Spool>(
         envid: message.envelope.envid.as_ref().map(|envid| envid.as_str().to_owned()),
         size: message.len,
         header_size: message.header_len,
+        body_hashes: message.body_hashes.map(|BodyHashes { simple, relaxed }| BodyHashesView {
+            simple: BASE64.encode(&simple),
+            relaxed: BASE64.encode(&relaxed),
+        }),
         accepted: message.accepted.to_string(),
         deliver_at: message.deliver_at.to_string(),
         session: origin.session.to_string(),

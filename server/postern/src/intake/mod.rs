@@ -7,6 +7,7 @@ mod held;
 mod prepared;
 mod queued;
 mod scratch;
+mod section_hasher;
 mod session_id;
 
 pub use queued::Queued;
@@ -22,6 +23,7 @@ use postern_core::smtp::command::Mail;
 use postern_core::time::Timestamp;
 use prepared::Prepared;
 use scratch::{Room, SpoolScratch};
+use section_hasher::SectionHasher;
 use std::sync::Arc;
 
 /// Largest header block taken, in octets (Postfix: 102,400).
@@ -169,6 +171,7 @@ impl<S: Spool> Intake<S> {
             draft: None,
             splitter: Some(HeaderSplitter::new(MAX_HEADER)),
             header: Bytes::new(),
+            hasher: SectionHasher::default(),
             held: self.budget.hold(),
             note: None,
             failed: None,
@@ -191,6 +194,7 @@ pub struct Incoming<S: Spool> {
     draft: Option<S::Draft>,
     splitter: Option<HeaderSplitter>,
     header: Bytes,
+    hasher: SectionHasher,
     held: Held,
     note: Option<Note>,
     failed: Option<Refusal>,
@@ -263,6 +267,7 @@ impl<S: Spool> Incoming<S> {
         if piece.is_empty() {
             return;
         }
+        self.hasher.push(&piece);
         if let Err(error) = draft.write(piece).await {
             self.fail(spool_refusal(&error));
         }
@@ -291,8 +296,9 @@ impl<S: Spool> Incoming<S> {
             return Err(Refusal { reply: local_error(), detail: "content came before its draft".into() });
         };
         let sealed = draft.seal().await.map_err(|error| spool_refusal(&error))?;
-        let Self { policy, hooks, transaction, put_off_until, header, note, .. } = self;
-        let prepared = Prepared { policy, hooks, transaction, put_off_until, header, sealed, note };
+        let Self { policy, hooks, transaction, put_off_until, header, hasher, note, .. } = self;
+        let body_hashes = hasher.finish();
+        let prepared = Prepared { policy, hooks, transaction, put_off_until, header, sealed, body_hashes, note };
         prepared.queue(intake).await
     }
 }

@@ -1,6 +1,7 @@
 //! From sealed content to a queued message: completion of the header, the hooks that see content, Received, routes,
 //! commit.
 
+use super::section_hasher::SectionHasher;
 use super::{Choices, Intake, Note, Policy, Queued, header_too_large, local_error, spool_refusal};
 use crate::events::Outbox;
 use crate::observe::delivery_log;
@@ -8,7 +9,7 @@ use crate::spool::{Draft, NewMessage, Origin, SealedDraft, Spool, Start};
 use bytes::Bytes;
 use postern_core::hook::{Disposition, HookPoint, Hooks, Refusal, Routed, Routing, Session, Transaction};
 use postern_core::mail::{EnhancedCode, Envelope, QueueId, RecipientId, Reply, Seq};
-use postern_core::message::{CompleteError, Completed, Completion, ContentSource, HeaderBlock, Received};
+use postern_core::message::{BodyHashes, CompleteError, Completed, Completion, ContentSource, HeaderBlock, Received};
 use postern_core::route::QueueKey;
 use postern_core::time::Timestamp;
 use postern_core::zone::DEFAULT_ZONE;
@@ -31,6 +32,8 @@ pub(super) struct Prepared<S: Spool> {
     /// The header block as it came.
     pub(super) header: Bytes,
     pub(super) sealed: S::Sealed,
+    /// Of the body as it came.
+    pub(super) body_hashes: BodyHashes,
     /// What must be durable with it.
     pub(super) note: Option<Note>,
 }
@@ -38,7 +41,7 @@ pub(super) struct Prepared<S: Spool> {
 impl<S: Spool> Prepared<S> {
     /// Runs the hooks and queues the message.
     pub(super) async fn queue(self, intake: &Intake<S>) -> Result<QueueId, Refusal> {
-        let Self { policy, hooks, mut transaction, put_off_until, mut header, sealed, note } = self;
+        let Self { policy, hooks, mut transaction, put_off_until, mut header, sealed, mut body_hashes, note } = self;
         let (id, accepted) = (sealed.id(), (intake.clock)());
         let mut block = HeaderBlock::parse(&header);
         let completed = complete(intake, policy, id, accepted, &mut block, &transaction.envelope)?;
@@ -68,9 +71,14 @@ impl<S: Spool> Prepared<S> {
         let edited = transaction.body_is_edited.then(|| Arc::clone(&transaction.body));
         let mut message = message(intake, transaction, routing, &header, Times { id, accepted, deliver_at });
         let sealed = match edited {
-            Some(body) => with_body(intake, sealed, &message.header, &*body).await?,
+            Some(body) => {
+                let (sealed, hashes) = with_body(intake, sealed, &message.header, &*body).await?;
+                body_hashes = hashes;
+                sealed
+            }
             None => sealed,
         };
+        message.body_hashes = Some(body_hashes);
         let section = sealed.body().len();
         if let Some(outbox) = Outbox::of(&*intake.hooks.get(), accepted) {
             message.facts = outbox.accepted(id, &message, section);
@@ -114,17 +122,17 @@ async fn content_hooks<S: Spool>(
     Ok(disposition)
 }
 
-/// A second draft with another body section, in the place of the first.
+/// A second draft with another body section, in the place of the first, and the hashes of its body.
 async fn with_body<S: Spool>(
     intake: &Intake<S>,
     first: S::Sealed,
     header: &Bytes,
     body: &dyn ContentSource,
-) -> Result<S::Sealed, Refusal> {
+) -> Result<(S::Sealed, BodyHashes), Refusal> {
     let refusal = |error| spool_refusal(&error);
     let len = header.len() as u64 + body.len();
     let mut draft = intake.spool.begin_second(first, header.clone(), Some(len)).await.map_err(refusal)?;
-    let mut offset = 0;
+    let (mut offset, mut hasher) = (0, SectionHasher::default());
     while offset < body.len() {
         let unreadable = |error: std::io::Error| Refusal { reply: local_error(), detail: error.to_string() };
         let piece = body.read(offset, COPIED).await.map_err(unreadable)?;
@@ -132,9 +140,10 @@ async fn with_body<S: Spool>(
             return Err(unreadable(std::io::ErrorKind::UnexpectedEof.into()));
         }
         offset += piece.len() as u64;
+        hasher.push(&piece);
         draft.write(piece).await.map_err(refusal)?;
     }
-    draft.seal().await.map_err(refusal)
+    Ok((draft.seal().await.map_err(refusal)?, hasher.finish()))
 }
 
 /// Where each recipient goes: by the rules of the config, then by plugins.
@@ -194,7 +203,7 @@ fn message<S: Spool>(
         user: session.user.clone(),
         attributes: Arc::new(attributes),
     };
-    NewMessage { envelope, header, queues, accepted, deliver_at, origin, starts, facts: Vec::new() }
+    NewMessage { envelope, header, queues, accepted, deliver_at, origin, starts, body_hashes: None, facts: Vec::new() }
 }
 
 fn held_because(by: &str, reason: &str) -> String {

@@ -28,6 +28,8 @@ pub struct ListenerSection {
     /// Address and port; only `feeder` has a default.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub address: Option<SocketAddr>,
+    /// SMTP or LMTP.
+    pub protocol: ListenerProtocol,
     /// Who may submit without authentication. Without `auth` everybody else is refused in the greeting.
     pub allow_from: Vec<IpNet>,
     /// TLS.
@@ -112,6 +114,16 @@ fn loopback() -> Vec<IpNet> {
         .collect()
 }
 
+/// What a listener speaks.
+#[derive(Clone, Copy, Debug, Deserialize, Serialize, PartialEq, Eq)]
+#[serde(rename_all = "lowercase")]
+pub enum ListenerProtocol {
+    /// RFC 5321.
+    Smtp,
+    /// RFC 2033.
+    Lmtp,
+}
+
 /// TLS of a listener.
 #[derive(Clone, Copy, Debug, Deserialize, Serialize, PartialEq, Eq)]
 #[serde(rename_all = "lowercase")]
@@ -151,6 +163,7 @@ impl Default for ListenerSection {
         Self {
             enabled: true,
             address: None,
+            protocol: ListenerProtocol::Smtp,
             allow_from: loopback(),
             tls: ListenerTlsMode::Off,
             certificate: PathBuf::new(),
@@ -255,6 +268,7 @@ impl ListenerSection {
             max_line: usize::try_from(self.max_line.0).unwrap_or(usize::MAX),
             max_errors: self.max_errors,
             future_release: None,
+            lmtp: self.protocol == ListenerProtocol::Lmtp,
         };
         let policy = Policy {
             trust_headers: self.trust_headers.unwrap_or(address.ip().to_canonical().is_loopback()),

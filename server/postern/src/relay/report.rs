@@ -94,6 +94,7 @@ impl<S: Spool> Reporter<'_, S> {
                 attributes: Arc::default(),
             },
             starts: Vec::new(),
+            body_hashes: None,
             facts: Vec::new(),
         };
         Ok((sealed, new))

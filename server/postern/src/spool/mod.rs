@@ -19,7 +19,7 @@ pub use filter::{Filter, FilterError};
 use bytes::Bytes;
 use postern_core::hook::Attributes;
 use postern_core::mail::{Envelope, QueueId, RecipientId, Seq};
-use postern_core::message::ContentSource;
+use postern_core::message::{BodyHashes, ContentSource};
 use postern_core::route::QueueKey;
 use postern_core::time::Timestamp;
 use std::future::Future;
@@ -94,6 +94,8 @@ pub struct NewMessage {
     pub origin: Origin,
     /// Recipients that do not begin as pending until `deliver_at`, each once.
     pub starts: Vec<(Seq, Start)>,
+    /// DKIM's hashes of its body, where they are known.
+    pub body_hashes: Option<BodyHashes>,
     /// State that must be durable with the message.
     pub facts: Vec<Fact>,
 }
@@ -126,6 +128,8 @@ pub struct StoredMessage {
     pub header_len: u64,
     /// Octets of the content.
     pub len: u64,
+    /// DKIM's hashes of its body, where they are known.
+    pub body_hashes: Option<BodyHashes>,
 }
 
 impl StoredMessage {

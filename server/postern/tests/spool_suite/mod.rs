@@ -59,6 +59,7 @@ pub fn message(domains: &[&str]) -> NewMessage {
             attributes: Arc::default(),
         },
         starts: Vec::new(),
+        body_hashes: None,
         facts: Vec::new(),
     }
 }

@@ -58,6 +58,7 @@ pub(super) fn prepare(draft: EmbeddedSealed, mut message: NewMessage) -> Result<
             origin: message.origin,
             header_len,
             len,
+            body_hashes: message.body_hashes,
         }),
         content,
     });

@@ -7,11 +7,13 @@
 //! is `open`'s.
 
 use crate::spool::{NewMessage, Origin, StoredMessage};
+use minicbor::bytes::ByteArray;
 use minicbor::{Decode, Encode};
 use postern_core::hook::Attributes;
 use postern_core::mail::{
     Address, BodyType, Envelope, EnvelopeId, Notify, OriginalRecipient, QueueId, Recipient, Ret, ReversePath,
 };
+use postern_core::message::BodyHashes;
 use postern_core::route::QueueKey;
 use postern_core::time::Timestamp;
 use std::collections::HashMap;
@@ -46,6 +48,9 @@ struct Row<'b> {
     envelope: EnvelopeRow<'b>,
     #[b(9)]
     origin: OriginRow<'b>,
+    /// Of the body, simple and relaxed.
+    #[n(10)]
+    body_hashes: Option<[ByteArray<32>; 2]>,
 }
 
 /// The part of [`Row`] that the index is built from.
@@ -229,6 +234,7 @@ pub(super) fn encode_message(
             attributes: (!attributes.is_empty())
                 .then(|| attributes.iter().flat_map(|(name, value)| [name.as_str(), value]).collect()),
         },
+        body_hashes: message.body_hashes.map(|BodyHashes { simple, relaxed }| [simple.into(), relaxed.into()]),
     };
     seal(row_seed(id.0, 0), &row, 160 + 48 * recipients.len())
 }
@@ -279,6 +285,9 @@ pub(super) fn decode_message(id: QueueId, bytes: &[u8]) -> Result<StoredMessage,
         },
         header_len: row.header_len,
         len: row.len,
+        body_hashes: row
+            .body_hashes
+            .map(|[simple, relaxed]| BodyHashes { simple: simple.into(), relaxed: relaxed.into() }),
     })
 }
 
@@ -422,6 +431,7 @@ mod tests {
                 attributes: Arc::default(),
             },
             starts: Vec::new(),
+            body_hashes: Some(BodyHashes { simple: [1; 32], relaxed: [2; 32] }),
             facts: Vec::new(),
         }
     }
@@ -439,6 +449,7 @@ mod tests {
             (stored.accepted, stored.deliver_at, stored.header_len, stored.len),
             (Timestamp(5), Timestamp(7), 6, 100)
         );
+        assert_eq!(stored.body_hashes, new.body_hashes);
         let head = decode_head(id, &bytes).unwrap();
         assert_eq!((head.due, head.streamed, head.recipients, head.queues.len()), (7, true, 3, 2));
         assert!(decode_message(QueueId(8), &bytes).is_err(), "a row in the wrong place");

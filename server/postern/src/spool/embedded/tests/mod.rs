@@ -54,6 +54,7 @@ fn message(destinations: &[&str]) -> NewMessage {
             attributes: Arc::default(),
         },
         starts: Vec::new(),
+        body_hashes: None,
         facts: vec![fact("committed", destinations[0])],
     }
 }
