@@ -298,6 +298,20 @@ fn guessing_at_once_is_no_faster() {
 }
 
 #[test]
+fn a_reload_takes_users_over() {
+    let sink = SmtpSink::start(&[]);
+    let server = Postern::start_with(sink.port, "auth = 'required'", "", &format!("[user.app]\n{}", *APP));
+    let login = |user: &str| swaks(server.port, &["--auth", "PLAIN", "--auth-user", user, "--auth-password", PASSWORD]);
+    assert!(login("app").0 && !login("renamed").0);
+    let file = server.dir().join("postern.toml");
+    let text = fs::read_to_string(&file).unwrap().replace("[user.app]", "[user.renamed]");
+    fs::write(&file, text).unwrap();
+    let output = server.command(&["reload", "-c", "postern.toml"]);
+    assert!(output.status.success() && !printed(&output).contains("restart"), "{output:?}");
+    assert!(login("renamed").0 && !login("app").0);
+}
+
+#[test]
 fn mistakes_name_the_key() {
     let check = |config: &str, wanted: &str| {
         let (right, said) = postern_tests::check(config);

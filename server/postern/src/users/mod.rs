@@ -17,7 +17,7 @@ use ring::rand::{SecureRandom as _, SystemRandom};
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::num::NonZeroU32;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
@@ -29,19 +29,24 @@ const MAX_HASHES: usize = 4;
 /// Iterations that a name without a SCRAM verifier seems to have, where nobody has one.
 const DECOY_ITERATIONS: NonZeroU32 = NonZeroU32::new(4096).expect("not zero");
 
-/// The users of the config. Cheap to clone.
+/// The users of the config. Cheap to clone; a reload changes all clones.
 #[derive(Clone)]
 pub struct Users(Arc<Inner>);
 
 struct Inner {
-    users: BTreeMap<Arc<str>, User>,
-    /// What a password for a name that nobody has is compared with.
-    decoy: Option<PasswordHash>,
+    table: RwLock<Arc<Table>>,
     /// Key of what is remembered, and of the decoys of SCRAM; new in each process.
     secret: [u8; 32],
     /// A hash of the password that was right for a user, and when. At most one for each user.
     right: Mutex<HashMap<Arc<str>, (hmac::Tag, Instant)>>,
     places: Semaphore,
+}
+
+/// The users of one generation of the config.
+struct Table {
+    users: BTreeMap<Arc<str>, User>,
+    /// What a password for a name that nobody has is compared with.
+    decoy: Option<PasswordHash>,
 }
 
 struct User {
@@ -68,64 +73,66 @@ impl Users {
         let decoy = users.values().next().map(|user: &User| user.password.clone());
         let processors = std::thread::available_parallelism().map_or(1, usize::from);
         let places = Semaphore::new(processors.min(MAX_HASHES));
-        Ok(Self(Arc::new(Inner { users, decoy, secret, right: Mutex::default(), places })))
+        let table = RwLock::new(Arc::new(Table { users, decoy }));
+        Ok(Self(Arc::new(Inner { table, secret, right: Mutex::default(), places })))
+    }
+
+    /// From now on these are the users. Sessions that have authenticated go on.
+    pub fn take_over(&self, newer: &Self) {
+        *self.0.table.write().unwrap_or_else(PoisonError::into_inner) = newer.0.table();
+        self.0.right.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
 
     /// Are there none?
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.0.users.is_empty()
+        self.0.table().users.is_empty()
     }
 
     /// The user of this name, as the config writes it.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<Arc<str>> {
-        self.0.users.get_key_value(name).map(|(name, _)| Arc::clone(name))
+        self.0.table().name(name)
     }
 
     /// Is this the user's password? Takes tens of milliseconds of a processor, and waits for its turn before.
     pub async fn verify(&self, name: &str, password: &str) -> bool {
-        let Some((password_hash, known)) = self.hash_for(name) else { return false };
+        let table = self.0.table();
+        let known = table.name(name);
+        let Some(hash) = table.hash_for(name) else { return false };
         let password = prepared(password).into_owned();
         let tag = self.0.tag(name, &password);
-        if known && self.0.was_right(name, &tag) {
+        if known.is_some() && self.0.was_right(name, &tag) {
             return true;
         }
         let Ok(_place) = self.0.places.acquire().await else { return false };
         // Somebody with the same password may have been before us in the queue.
-        if known && self.0.was_right(name, &tag) {
+        if known.is_some() && self.0.was_right(name, &tag) {
             return true;
         }
-        let right = spawn_blocking(move || password_hash.fits(&password)).await.unwrap_or(false);
-        if !(right && known) {
-            return false;
-        }
-        if let Some(name) = self.get(name) {
-            self.0.right.lock().unwrap_or_else(PoisonError::into_inner).insert(name, (tag, Instant::now()));
+        let right = spawn_blocking(move || hash.fits(&password)).await.unwrap_or(false);
+        let Some(name) = known.filter(|_| right) else { return false };
+        let mut remembered = self.0.right.lock().unwrap_or_else(PoisonError::into_inner);
+        // A reload forgets what was right before it, and this may have begun before.
+        if Arc::ptr_eq(&table, &self.0.table()) {
+            remembered.insert(name, (tag, Instant::now()));
         }
         true
-    }
-
-    /// What to compare with, and whether it is the user's.
-    fn hash_for(&self, name: &str) -> Option<(PasswordHash, bool)> {
-        match self.0.users.get(name) {
-            Some(user) => Some((user.password.clone(), true)),
-            None => self.0.decoy.clone().map(|decoy| (decoy, false)),
-        }
     }
 
     /// Can anybody authenticate by SCRAM?
     #[must_use]
     pub fn has_scram(&self) -> bool {
-        self.0.users.values().any(|user| user.scram.is_some())
+        self.0.table().users.values().any(|user| user.scram.is_some())
     }
 
     /// What SCRAM goes by for this name; for one that has none, what no password fits and looks like the others.
     #[must_use]
     pub fn scram(&self, name: &str) -> Verifier {
         let scram = |user: &User| user.scram.clone();
-        self.0.users.get(name).and_then(scram).unwrap_or_else(|| {
-            let mut of_others = self.0.users.values().filter_map(scram);
+        let table = self.0.table();
+        table.users.get(name).and_then(scram).unwrap_or_else(|| {
+            let mut of_others = table.users.values().filter_map(scram);
             let iterations = of_others.next().map_or(DECOY_ITERATIONS, |verifier| verifier.iterations());
             let mut seed = [0; 32];
             seed.copy_from_slice(hmac::sign(&self.0.key(), &[b"scram\0", name.as_bytes()].concat()).as_ref());
@@ -134,7 +141,23 @@ impl Users {
     }
 }
 
+impl Table {
+    /// The user of this name.
+    fn name(&self, name: &str) -> Option<Arc<str>> {
+        self.users.get_key_value(name).map(|(name, _)| Arc::clone(name))
+    }
+
+    /// What a password is compared with.
+    fn hash_for(&self, name: &str) -> Option<PasswordHash> {
+        self.users.get(name).map(|user| user.password.clone()).or_else(|| self.decoy.clone())
+    }
+}
+
 impl Inner {
+    fn table(&self) -> Arc<Table> {
+        Arc::clone(&self.table.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
     fn key(&self) -> hmac::Key {
         hmac::Key::new(hmac::HMAC_SHA256, &self.secret)
     }
@@ -159,7 +182,7 @@ impl Inner {
 
 impl fmt::Debug for Users {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_set().entries(self.0.users.keys()).finish()
+        f.debug_set().entries(self.0.table().users.keys()).finish()
     }
 }
 
@@ -204,6 +227,18 @@ mod tests {
         let shown = format!("{users:?}");
         assert!(shown.contains("app@x") && !shown.contains("argon2"), "{shown}");
         assert!(!users.has_scram());
+    }
+
+    #[tokio::test]
+    async fn a_reload_forgets_old_passwords() {
+        let of = |password: &str| users(&format!("[user.app]\npassword = '{}'", cheap(password))).unwrap();
+        let live = of("old");
+        let clone = live.clone();
+        assert!(live.verify("app", "old").await);
+        live.take_over(&of("new"));
+        assert!(!clone.verify("app", "old").await && clone.verify("app", "new").await);
+        live.take_over(&Users::check(&BTreeMap::new()).unwrap());
+        assert!(!clone.verify("app", "new").await && clone.is_empty());
     }
 
     #[test]

@@ -39,7 +39,7 @@ pub struct Generations {
 struct Current {
     number: u64,
     loaded: Loaded,
-    /// The config in force: where a reload took only the plugins of another, these and the rest as it was.
+    /// The config in force: where a reload took only plugins and users of another, these and the rest as it was.
     config: Arc<Config>,
     watched: Watched,
 }
@@ -74,7 +74,7 @@ impl Generations {
         self.current.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Reads the config again and takes over its plugins.
+    /// Reads the config again and takes over its plugins and users.
     async fn reload_config(&self) -> Result<Reloaded, String> {
         let _one = self.reloading.lock().await;
         let read = Arc::clone(&self.read);
@@ -85,8 +85,11 @@ impl Generations {
         let mut taken = (*before.config).clone();
         taken.written.plugin.clone_from(&config.written.plugin);
         taken.written.hooks.clone_from(&config.written.hooks);
+        taken.written.user.clone_from(&config.written.user);
         // Checked whole, also what is not taken over: zones that plugins are narrowed to are those of the new config.
-        self.take(&before, taken, restart).await.map_err(|error| error.to_string())
+        let done = self.take(&before, taken, restart).await.map_err(|error| error.to_string())?;
+        before.config.users.take_over(&config.users);
+        Ok(done)
     }
 
     /// Loads the plugins of the config in force again: of some the component has changed.
@@ -196,19 +199,16 @@ async fn watched(config: &Config) -> Result<Watched, PluginError> {
 /// The sections that differ, those aside that a reload takes over.
 fn differing(old: &Config, new: &Config) -> Vec<String> {
     // Secrets are not in the tables.
-    let (zones_differ, users_differ) = (old.written.zone != new.written.zone, old.written.user != new.written.user);
+    let zones_differ = old.written.zone != new.written.zone;
     let http_differs = old.written.http != new.written.http;
     let table = |config: &Config| toml::Table::try_from(&config.written).unwrap_or_default();
     let (old, new) = (table(old), table(new));
     let mut names: Vec<&String> = old.keys().chain(new.keys()).collect();
     names.sort_unstable();
     names.dedup();
-    let taken = |name: &str| matches!(name, "plugin" | "hooks");
+    let taken = |name: &str| matches!(name, "plugin" | "hooks" | "user");
     let differs = |name: &str| {
-        old.get(name) != new.get(name)
-            || (name == "zone" && zones_differ)
-            || (name == "user" && users_differ)
-            || (name == "http" && http_differs)
+        old.get(name) != new.get(name) || (name == "zone" && zones_differ) || (name == "http" && http_differs)
     };
     names.into_iter().filter(|name| !taken(name) && differs(name)).cloned().collect()
 }
