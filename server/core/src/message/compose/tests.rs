@@ -103,7 +103,7 @@ fn addresses() {
     let to = "To: \"B, A\" <a@b.example>, c@d.example, =?utf-8?B?SsO1ZQ==?=\r\n <j@xn--nide-loa.ee>, \
               Team:x@y.example, Z <z@y.example>;, Others:o@p.example;\r\n";
     assert!(content.contains(to) && !content.contains("hidden"), "{content}");
-    for text in ["nobody", "a@b c@d", "\"a@evil x\"@good, ,b", "<a@b", "a@b\r\nBcc: v@x", "a\u{0}@b"] {
+    for text in ["nobody", "a@b c@d", "\"a@evil x\"@good, ,b", "a@b\r\nBcc: v@x", "a\u{0}@b"] {
         wrong(json!({"to": text}), "to");
     }
     wrong(json!({"to": [{"name": "x\r\ny", "address": "a@b"}]}), "to[0].name");
