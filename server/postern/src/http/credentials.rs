@@ -44,6 +44,8 @@ pub struct Credentials {
     own: Users,
     /// `[user]`: they may submit.
     users: Users,
+    /// There was nobody at the start, when the address was checked for that.
+    began_empty: bool,
 }
 
 struct Known {
@@ -77,13 +79,14 @@ impl Credentials {
             }
         }
         let own = Users::check(&passwords).map_err(|error| format!("[[http.user]]: {error}"))?;
-        Ok(Self { callers, own, users: users.clone() })
+        let began_empty = callers.is_empty() && users.is_empty();
+        Ok(Self { callers, own, users: users.clone(), began_empty })
     }
 
-    /// Is nobody configured?
+    /// Is nobody configured? A reload that takes the last user away does not open what was closed.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.callers.is_empty() && self.users.is_empty()
+        self.began_empty && self.users.is_empty()
     }
 
     /// Whom the value of an Authorization field belongs to.
@@ -185,5 +188,9 @@ mod tests {
         check("Digest x", None).await;
         check("", None).await;
         assert!(!format!("{credentials:?}").contains("argon2"));
+        let only_users = Credentials::new(&[], &users).unwrap();
+        assert!(!only_users.is_empty());
+        users.take_over(&Users::check(&BTreeMap::new()).unwrap());
+        assert!(!only_users.is_empty() && only_users.caller(&basic("c:battery")).await.is_none());
     }
 }
