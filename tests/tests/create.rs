@@ -64,6 +64,7 @@ fn a_created_folder_runs_and_takes_mail() {
     let log = place.path().join("log");
     let child = Command::new(binary())
         .args(["run", "-d", "app"])
+        .env("POSTERN__HTTP__ADDRESS", format!("127.0.0.1:{}", free_port()))
         .current_dir(place.path())
         .stdin(Stdio::null())
         .stdout(File::create(&log).unwrap())

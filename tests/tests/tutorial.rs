@@ -100,6 +100,7 @@ impl Reader {
             .current_dir(self.place.path())
             .env("PATH", path)
             .env("CARGO_NET_OFFLINE", "true")
+            .env("POSTERN__HTTP__ENABLED", "false")
             .env("CARGO_TARGET_DIR", &targets)
             .env("POSTERN_GUEST_TARGET_DIR", &targets)
             .stdin(Stdio::null())
