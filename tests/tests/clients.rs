@@ -1,9 +1,9 @@
 //! Who may connect, how much it may send, who is behind a proxy, and LMTP: with smtplib as the client, which can connect
-//! from any address of loopback, and haproxy as the proxy.
+//! from any address of loopback, smtp-source for LMTP, and haproxy as the proxy.
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
-use postern_tests::{AioSink, Client, Haproxy, Postern, free_port, python};
+use postern_tests::{AioSink, Client, Haproxy, Postern, free_port, python, run};
 use std::time::Duration;
 
 /// Sends messages from an address to a port, each to some recipients, on one connection; prints each reply's code, or
@@ -142,21 +142,19 @@ fn time(line: &str) -> f64 {
     clock.split(':').fold(0.0, |sum, part| sum * 60.0 + part.parse::<f64>().unwrap())
 }
 
+/// smtp-source reads a reply for each recipient; smtplib would not.
 #[test]
 fn lmtp_has_a_reply_for_each_recipient() {
-    const LMTP: &str = "
-import smtplib, sys
-with smtplib.LMTP('127.0.0.1', int(sys.argv[1])) as client:
-    print(client.sendmail('a@d.example', ['b@d.example', 'bad', 'c@d.example'], 'Subject: s\\r\\n\\r\\nbody\\r\\n'))
-    print(client.sendmail('a@d.example', ['b@d.example', 'c@d.example'], 'Subject: s\\r\\n\\r\\nbody\\r\\n'))
-";
     let sink = AioSink::start();
     let server = Postern::start_with(sink.port, "protocol = 'lmtp'", "", "");
-    let said = python(LMTP, &[&server.port.to_string()]);
-    let lines: Vec<&str> = said.lines().collect();
-    assert!(lines.len() == 2 && lines[0].starts_with("{'bad': (501, ") && lines[1] == "{}", "{said}");
+    let to = format!("127.0.0.1:{}", server.port);
+    let _ = run("/usr/sbin/smtp-source", &["-L", "-s", "3", "-m", "12", "-r", "4", "-t", "b@d.example", &to]);
     server.wait_empty();
+    assert_eq!(server.log_lines(" ACCEPTED ").len(), 48);
     let messages = sink.messages();
-    assert_eq!(messages.len(), 2);
-    assert!(messages[0]["content"].to_string().contains("with LMTP id "), "{messages:?}");
+    assert!(messages[0]["content"].to_string().contains("with LMTP id "), "{}", messages[0]);
+    // And whoever speaks SMTP is told.
+    let mut client = Client::connect(server.port).unwrap();
+    client.expect(2).unwrap();
+    assert_eq!(client.command("EHLO client.example", 5).unwrap().code, 500);
 }

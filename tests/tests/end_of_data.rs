@@ -1,5 +1,5 @@
 //! Nobody smuggles a message past us (CVE-2023-51764 and its kin): each malformed end of data, followed by a whole
-//! second transaction of an evil sender, whole and cut at each octet around the sequence, goes in by SMTP. Next hops
+//! second transaction of an evil sender, whole and cut at each octet around the sequence, goes in by DATA and by BDAT. Next hops
 //! are Postfix with `smtpd_forbid_bare_newline = no`, known to be a victim, and aiosmtpd. Their messages are counted,
 //! and every octet that leaves the server is scanned.
 //!
@@ -9,7 +9,7 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 #![allow(clippy::print_stderr, reason = "the figures belong into the test's output")]
 
-use postern_tests::{AioSink, Client, Postern, Postfix, Tap, send_apart, wait_for};
+use postern_tests::{AioSink, Client, Postern, Postfix, Tap, send_apart};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Sequences that some server somewhere has taken for the end, or might.
@@ -208,18 +208,54 @@ fn nothing_is_smuggled_to_aiosmtpd() {
     matrix("aiosmtpd", sink.port, |cut| matches!(cut, Cut::Whole), || arrived_at_aio(&sink));
 }
 
-#[test]
-fn bdat_is_no_way_in_as_long_as_it_is_not_offered() {
-    let sink = AioSink::start();
-    let server = Postern::start(sink.port, "");
-    let mut client = Client::connect(server.port).unwrap();
-    client.expect(2).unwrap();
-    let hello = client.command("EHLO client.example", 2).unwrap();
-    assert!(!hello.lines.iter().any(|line| line == "CHUNKING"), "then the matrix has to go through BDAT too");
+/// Sends the octets by BDAT in two chunks, the second of them the last; the reply to the content.
+fn by_bdat(server: &Postern, octets: &[u8], cut: usize) -> u16 {
+    let mut client = Client::hello(server.port).unwrap();
     client.command("MAIL FROM:<ann@sender.example>", 2).unwrap();
     client.command("RCPT TO:<first@d.example>", 2).unwrap();
-    client.command("BDAT 8 LAST", 5).unwrap();
+    let (one, two) = octets.split_at(cut);
+    let chunk = |octets: &[u8], last| [format!("BDAT {}{last}\r\n", octets.len()).as_bytes(), octets].concat();
+    client.send(&[chunk(one, ""), chunk(two, " LAST")].concat()).unwrap();
+    let first = client.reply().unwrap().code;
+    let second = client.reply().unwrap().code;
     client.command("QUIT", 2).unwrap();
-    wait_for("an empty queue", || server.queue().is_empty().then_some(()));
-    assert!(server.log_lines(" QUEUED ").is_empty());
+    assert_eq!(client.line().unwrap(), None, "replies to what was content");
+    match (first, second) {
+        (250, code) => code,
+        // The transaction is over; the rest of it was read and refused.
+        (code, 503) => code,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// What ends DATA is text in BDAT, and goes out as text; what DATA could not have is refused there too.
+#[test]
+fn nothing_is_smuggled_by_bdat() {
+    let Some(postfix) = Postfix::start() else {
+        eprintln!("not run: Postfix needs root");
+        return;
+    };
+    let tap = Tap::start(postfix.port);
+    let zone = format!(
+        "[zone.clear]\nrecipient_domains = ['d.example']\n\
+         smart_host = {{ host = '127.0.0.1', port = {}, tls = 'off' }}",
+        tap.port
+    );
+    let server = Postern::start(tap.port, &zone);
+    let mut expected = Arrived::new();
+    for (number, sequence) in FALSE_ENDS.iter().chain(TEXT).chain(&["\r\n.\r\n"]).enumerate() {
+        for cut in 0..=sequence.len() {
+            let attack = Attack { sequence, cut: Cut::At(cut), label: format!("bdat-{number}-{cut}") };
+            let (first, second) = attack.content();
+            let octets = [&first, *sequence, &second].concat();
+            let code = by_bdat(&server, octets.as_bytes(), first.len() + cut);
+            assert_eq!(code, if FALSE_ENDS.contains(sequence) { 550 } else { 250 }, "{attack:?}");
+            if code == 250 {
+                expected.insert(attack.label, 1);
+            }
+        }
+    }
+    server.wait_empty();
+    tap.assert_clean();
+    assert_eq!(arrived_at_postfix(&postfix), expected);
 }

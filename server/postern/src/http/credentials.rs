@@ -78,7 +78,12 @@ impl Credentials {
                 passwords.insert(name.clone(), UserSection { password: section.password.clone(), scram: None });
             }
         }
-        let own = Users::check(&passwords).map_err(|error| format!("[[http.user]]: {error}"))?;
+        // It speaks of `[user."NAME"]`.
+        let named = |error: String| match error.strip_prefix("user.\"").and_then(|rest| rest.split_once("\".")) {
+            Some((name, why)) => format!("[[http.user]] `{name}`: {why}"),
+            None => format!("[[http.user]]: {error}"),
+        };
+        let own = Users::check(&passwords).map_err(named)?;
         let began_empty = callers.is_empty() && users.is_empty();
         Ok(Self { callers, own, users: users.clone(), began_empty })
     }

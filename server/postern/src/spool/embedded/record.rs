@@ -462,7 +462,7 @@ mod tests {
 
     #[test]
     fn format_1_stays_as_it_is() {
-        let new = message();
+        let new = NewMessage { body_hashes: None, ..message() };
         let (keys, of) = distinct(&new.queues);
         let hex = |bytes: &[u8]| bytes.iter().map(|octet| format!("{octet:02x}")).collect::<String>();
         assert_eq!(
@@ -494,7 +494,7 @@ mod tests {
 
     #[test]
     fn what_plugins_decided_is_appended_to_format_1() {
-        let mut new = message();
+        let mut new = NewMessage { body_hashes: None, ..message() };
         new.envelope.recipients[1].pool = Some("warm".into());
         new.origin.attributes = Arc::new(Attributes::from([("k".to_owned(), "v".to_owned())]));
         let (keys, of) = distinct(&new.queues);
@@ -504,6 +504,16 @@ mod tests {
         let hex: String = bytes.iter().map(|octet| format!("{octet:02x}")).collect();
         assert!(hex.contains("856d794074776f2e6578616d706c65f6f6f6647761726d"), "{hex}");
         assert!(hex.ends_with("856173616c685b3a3a315d3a3235617582616b6176"), "{hex}");
+    }
+
+    #[test]
+    fn hashes_of_the_body_are_appended_to_format_1() {
+        let new = message();
+        let (keys, of) = distinct(&new.queues);
+        let bytes = encode_message(QueueId(9), &new, &keys, &of, 100, true);
+        assert_eq!(bytes[4], 0x8b, "eleven fields");
+        let hex: String = bytes.iter().map(|octet| format!("{octet:02x}")).collect();
+        assert!(hex.ends_with(&format!("825820{}5820{}", "01".repeat(32), "02".repeat(32))), "{hex}");
     }
 
     #[test]
