@@ -1,13 +1,12 @@
 //! What one client may do: sessions, connections, messages and recipients, by address and by user.
-//!
-//! An IPv6 client is its /64, which is what one customer of a provider has.
 
+use super::network::network;
 use super::section::{PerAddress, PerUser};
 use crate::config::Pace;
 use postern_core::mail::{EnhancedCode, Reply};
 use postern_core::schedule::{Bucket, Rate};
 use std::collections::HashMap;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -130,7 +129,7 @@ impl Clients {
         if sessions.is_none() && connections.is_none() {
             return Ok(Seat { clients: Arc::clone(self), key: None });
         }
-        let (key, now) = (Key::Address(customer(address)), self.started.elapsed());
+        let (key, now) = (Key::Address(network(address)), self.started.elapsed());
         let mut known = self.known();
         let client = entry(&mut known, &key, now)?;
         if sessions.is_some_and(|most| client.sessions >= most.get()) {
@@ -172,7 +171,7 @@ impl Clients {
         let now = self.started.elapsed();
         let mut known = self.known();
         if per_address.is_some() {
-            let client = entry(&mut known, &Key::Address(customer(address)), now)?;
+            let client = entry(&mut known, &Key::Address(network(address)), now)?;
             take(client, "per_address", counted, per_address, now)?;
         }
         if let (Some(_), Some(user)) = (per_user, user) {
@@ -203,13 +202,6 @@ fn take(client: &mut Client, of: &str, counted: Counted, limit: Option<Pace>, no
     let Some(Pace(rate)) = limit else { return Ok(()) };
     let Rate { count: burst, .. } = rate;
     client.bucket(counted).take(1, rate, burst, now).map_err(|wait| Over::rate(of, counted, wait))
-}
-
-fn customer(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() >> 64 << 64).into(),
-        v4 @ IpAddr::V4(_) => v4,
-    }
 }
 
 impl Drop for Seat {

@@ -1,12 +1,13 @@
-//! Against guessing passwords: failed logins are counted by client address (an IPv6 network of 64 bits is one) and by
-//! the name that was tried; whoever has too many is turned away for a while.
+//! Against guessing passwords: failed logins are counted by client and by the name that was tried; whoever has too
+//! many is turned away for a while.
 //!
 //! A name that somebody else guesses at stays open to addresses from which it logged in before. At most
 //! [`MAX_ENTRIES`] of each kind are kept; when there are more, old ones give way.
 
+use super::network::network;
 use std::collections::HashMap;
 use std::hash::Hash;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -103,13 +104,6 @@ fn make_room<K: Hash + Eq + Clone, V>(all: &mut HashMap<K, V>, lasts: impl Fn(&V
         && let Some(any) = all.keys().next().cloned()
     {
         all.remove(&any);
-    }
-}
-
-fn network(peer: IpAddr) -> IpAddr {
-    match peer.to_canonical() {
-        IpAddr::V6(ip) => IpAddr::V6(Ipv6Addr::from_bits(ip.to_bits() & (u128::MAX << 64))),
-        ip => ip,
     }
 }
 

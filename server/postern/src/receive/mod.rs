@@ -6,6 +6,7 @@
 mod clients;
 mod guard;
 mod login;
+mod network;
 mod proxied;
 mod section;
 mod session;
