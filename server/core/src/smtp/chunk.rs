@@ -4,6 +4,7 @@
 //! it could not be sent on by DATA.
 
 use super::data::ContentFault;
+use super::line::Line;
 use crate::mail::Reply;
 use bytes::{Bytes, BytesMut};
 
@@ -40,24 +41,20 @@ impl Chunk {
 #[derive(Debug)]
 pub struct TextJudge {
     after_cr: bool,
-    /// The last octets were a line end, or there were none.
-    at_line_start: bool,
-    line_len: usize,
-    max_line: usize,
-    fault: Option<ContentFault>,
+    line: Line,
 }
 
 impl TextJudge {
     /// At the start of the content; lines longer than `max_line` octets (line end not counted) are a fault.
     #[must_use]
     pub fn new(max_line: usize) -> Self {
-        Self { after_cr: false, at_line_start: true, line_len: 0, max_line, fault: None }
+        Self { after_cr: false, line: Line::new(max_line) }
     }
 
     /// The first fault so far.
     #[must_use]
     pub fn fault(&self) -> Option<ContentFault> {
-        self.fault
+        self.line.fault()
     }
 
     /// The next piece.
@@ -66,22 +63,19 @@ impl TextJudge {
             if self.after_cr {
                 self.after_cr = false;
                 if first == b'\n' {
-                    (self.at_line_start, self.line_len) = (true, 0);
+                    self.line.ended();
                     piece = &piece[1..];
                     continue;
                 }
-                self.fail(ContentFault::BareLineEnd);
+                self.line.bad(ContentFault::BareLineEnd);
             }
             let special = memchr::memchr3(b'\r', b'\n', 0, piece);
-            self.text(special.unwrap_or(piece.len()));
+            self.line.text(special.unwrap_or(piece.len()));
             let Some(special) = special else { return };
             match piece[special] {
-                b'\r' => {
-                    self.after_cr = true;
-                    self.at_line_start = false;
-                }
-                b'\n' => self.fail(ContentFault::BareLineEnd),
-                _ => self.fail(ContentFault::Nul),
+                b'\r' => self.after_cr = true,
+                b'\n' => self.line.bad(ContentFault::BareLineEnd),
+                _ => self.line.bad(ContentFault::Nul),
             }
             piece = &piece[special + 1..];
         }
@@ -93,28 +87,13 @@ impl TextJudge {
     /// The content can't be taken.
     pub fn finish(&mut self) -> Result<&'static [u8], ContentFault> {
         if self.after_cr {
-            self.fail(ContentFault::BareLineEnd);
+            self.line.bad(ContentFault::BareLineEnd);
         }
-        match self.fault {
+        match self.line.fault() {
             Some(fault) => Err(fault),
-            None if self.at_line_start => Ok(b""),
+            None if self.line.at_start => Ok(b""),
             None => Ok(b"\r\n"),
         }
-    }
-
-    fn text(&mut self, count: usize) {
-        if count > 0 {
-            self.at_line_start = false;
-            self.line_len += count;
-            if self.line_len > self.max_line {
-                self.fail(ContentFault::LongLine);
-            }
-        }
-    }
-
-    fn fail(&mut self, fault: ContentFault) {
-        self.at_line_start = false;
-        self.fault.get_or_insert(fault);
     }
 }
 

@@ -4,6 +4,7 @@
 //! to its true end, so that nothing after a false one is taken for commands (the smuggling of 2023, CVE-2023-51764 and
 //! its kin).
 
+use super::line::Line;
 use bytes::{Buf, Bytes, BytesMut};
 
 /// What is wrong with content as a whole.
@@ -31,28 +32,25 @@ pub enum Decoded {
 /// Decodes the content of one DATA command.
 #[derive(Debug)]
 pub struct DataDecoder {
-    at_line_start: bool,
-    line_len: usize,
-    max_line: usize,
-    fault: Option<ContentFault>,
+    line: Line,
 }
 
 impl DataDecoder {
     /// A decoder at the start of the content; lines longer than `max_line` octets (line end not counted) are a fault.
     #[must_use]
     pub fn new(max_line: usize) -> Self {
-        Self { at_line_start: true, line_len: 0, max_line, fault: None }
+        Self { line: Line::new(max_line) }
     }
 
     /// The first fault so far.
     #[must_use]
     pub fn fault(&self) -> Option<ContentFault> {
-        self.fault
+        self.line.fault()
     }
 
     /// Takes what can be decoded off the front of `input`.
     pub fn decode(&mut self, input: &mut BytesMut) -> Decoded {
-        if self.at_line_start && input.first() == Some(&b'.') {
+        if self.line.at_start && input.first() == Some(&b'.') {
             match input.get(1..3) {
                 Some(b"\r\n") => {
                     input.advance(3);
@@ -61,7 +59,7 @@ impl DataDecoder {
                 None if input.len() == 1 || input[1] == b'\r' => return Decoded::More,
                 _ => {
                     input.advance(1);
-                    self.at_line_start = false;
+                    self.line.at_start = false;
                 }
             }
         }
@@ -76,47 +74,30 @@ impl DataDecoder {
         let mut at = 0;
         loop {
             let Some(found) = memchr::memchr3(b'\r', b'\n', 0, &input[at..]) else {
-                self.text(input.len() - at);
+                self.line.text(input.len() - at);
                 return input.len();
             };
-            self.text(found);
+            self.line.text(found);
             let special = at + found;
             match (input[special], input.get(special + 1)) {
                 (b'\r', None) => return special,
                 (b'\r', Some(b'\n')) => {
-                    (self.at_line_start, self.line_len) = (true, 0);
+                    self.line.ended();
                     at = special + 2;
                     if matches!(input.get(at), None | Some(b'.')) {
                         return at;
                     }
                 }
                 (0, _) => {
-                    self.fail(ContentFault::Nul);
-                    self.text(1);
+                    self.line.bad(ContentFault::Nul);
                     at = special + 1;
                 }
                 _ => {
-                    self.fail(ContentFault::BareLineEnd);
-                    self.text(1);
+                    self.line.bad(ContentFault::BareLineEnd);
                     at = special + 1;
                 }
             }
         }
-    }
-
-    /// `count` more octets on this line.
-    fn text(&mut self, count: usize) {
-        if count > 0 {
-            self.at_line_start = false;
-            self.line_len += count;
-            if self.line_len > self.max_line {
-                self.fail(ContentFault::LongLine);
-            }
-        }
-    }
-
-    fn fail(&mut self, fault: ContentFault) {
-        self.fault.get_or_insert(fault);
     }
 }
 

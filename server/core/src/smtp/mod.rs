@@ -11,4 +11,5 @@ pub mod chunk;
 pub mod client;
 pub mod command;
 pub mod data;
+mod line;
 pub mod server;
