@@ -46,7 +46,7 @@ demo: build ## one message through server, plugin and sink
 test-deps:
 	@scripts/apt-install postfix swaks libnet-ssleay-perl msmtp curl openssl dnsmasq-base python3 python3-aiosmtpd \
 	  python3-dnslib libgnutls-dane0 libidn12 libnsl2 libnss-wrapper haproxy e2fsprogs xfsprogs strace util-linux gcc \
-	  libc6-dev rspamd
+	  libc6-dev rspamd systemd
 	@scripts/exim >/dev/null || echo "not run: deliveries to Exim"
 	@scripts/corpora
 	@scripts/pip-install target/python flufl.bounce==4.0 atpublic==9.0.0 zope.interface==8.7 \

@@ -20,6 +20,7 @@ fn play(file: &std::path::Path, sink: &SmtpSink) {
     let limits = LIMITS.iter().filter(|(key, _)| own.iter().all(|(other, _)| other != key)).chain(&own);
     let written = |(key, value): &(&str, &str)| match *key {
         "future_release" => format!("{key} = '{value}s'\n"),
+        "xclient" => "xclient_from = ['127.0.0.0/8']\n".to_owned(),
         "protocol" => format!("{key} = '{value}'\n"),
         _ => format!("{key} = {value}\n"),
     };

@@ -33,6 +33,12 @@ impl Session {
         self.0.peer_port()
     }
 
+    /// The name that the DNS has for the client's address, where the address is also among those of the name.
+    #[must_use]
+    pub fn peer_name(&self) -> Option<String> {
+        self.0.peer_name()
+    }
+
     /// What the client called itself in EHLO or HELO; empty before it did.
     #[must_use]
     pub fn helo(&self) -> String {

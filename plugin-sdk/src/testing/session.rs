@@ -17,6 +17,8 @@ pub struct Session {
     pub peer_address: String,
     /// The client's port.
     pub peer_port: u16,
+    /// The name of its address.
+    pub peer_name: Option<String>,
     /// What the client called itself.
     pub helo: String,
     /// `SMTP`, `ESMTP`.
@@ -34,6 +36,7 @@ impl Default for Session {
             listener: "feeder".into(),
             peer_address: "192.0.2.1".into(),
             peer_port: 49152,
+            peer_name: None,
             helo: "client.example".into(),
             protocol: "ESMTP".into(),
             user: None,
@@ -149,6 +152,9 @@ impl SessionHandle {
     }
     pub fn peer_port(&self) -> u16 {
         self.session.borrow().peer_port
+    }
+    pub fn peer_name(&self) -> Option<String> {
+        self.session.borrow().peer_name.clone()
     }
     pub fn helo(&self) -> String {
         self.session.borrow().helo.clone()

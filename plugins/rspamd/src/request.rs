@@ -51,6 +51,7 @@ impl Settings {
         }
         let optional = [
             ("IP", Some(session.peer_address())),
+            ("Hostname", session.peer_name()),
             ("Helo", Some(session.helo())),
             ("User", session.user()),
             ("Settings-ID", self.settings_id.clone()),

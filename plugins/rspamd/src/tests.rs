@@ -24,6 +24,7 @@ fn rspamd_is_told_what_is_known() {
     let config = json!({ "settings_id": "outbound", "mta_name": "mx.example.com", "timeout": "3s" });
     testing::http::respond(|_| Answer::json(200, &json!({ "action": "no action" })));
     let mut transaction = Transaction::from_eml(b"Subject: hi\r\n\r\nHello.\r\n").with_user("app1");
+    transaction.session.peer_name = Some("mail.client.example".into());
     transaction.spam(&mut plugin(config)).unwrap();
     let request = testing::http::requests().remove(0);
     assert_eq!((request.method.as_str(), request.url.as_str()), ("POST", "http://127.0.0.1:11333/checkv2"));
@@ -34,6 +35,7 @@ fn rspamd_is_told_what_is_known() {
         ("Rcpt", "recipient@example.net"),
         ("Deliver-To", "recipient@example.net"),
         ("IP", "192.0.2.1"),
+        ("Hostname", "mail.client.example"),
         ("Helo", "client.example"),
         ("User", "app1"),
         ("Queue-Id", "00123456789abcdef0"),

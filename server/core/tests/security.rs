@@ -12,7 +12,8 @@ use postern_core::smtp::server::{Access, Event, Limits, Server};
 const VERIFIER: &str = "SCRAM-SHA-256$4096:W22ZaJ0SNY7soEsUEjb6gQ==$WG5d8oPm3OtcPnkdi4Uo7BkeZkBFzpcXkuLmtbsT4qY=:wfPLwcE6nTWhTAmQ7tl2KeoiWGPlZqQxSrmfPwDl2dU=";
 
 const ALL: Mechanisms = Mechanisms { passwords: true, scram: true, tokens: true };
-const OPEN: Access = Access { starttls: true, mechanisms: ALL, auth_in_clear: true, must_authenticate: true };
+const OPEN: Access =
+    Access { starttls: true, mechanisms: ALL, auth_in_clear: true, must_authenticate: true, xclient: false };
 const STRICT: Access = Access { auth_in_clear: false, ..OPEN };
 
 /// A session whose user is tim, with the password or token `right`.

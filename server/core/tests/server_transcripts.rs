@@ -7,14 +7,17 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 use bytes::BytesMut;
+use postern_core::hook::Protocol;
 use postern_core::mail::{EnhancedCode, Reply};
-use postern_core::smtp::server::{Event, FutureRelease, Limits, Server};
+use postern_core::smtp::server::{Access, Event, FutureRelease, Limits, Server};
+use postern_core::smtp::xclient::{Said, Xclient};
 use postern_core::time::Timestamp;
 use std::path::Path;
 use std::time::Duration;
 
 struct Run {
     server: Server,
+    access: Access,
     input: BytesMut,
     output: Vec<u8>,
     queued: usize,
@@ -22,9 +25,9 @@ struct Run {
 }
 
 impl Run {
-    fn new(limits: Limits) -> Self {
-        let server = Server::new("mta.example.com", limits);
-        Self { server, input: BytesMut::new(), output: Vec::new(), queued: 0, closed: false }
+    fn new(limits: Limits, access: Access) -> Self {
+        let server = Server::new("mta.example.com", limits).with_access(access);
+        Self { server, access, input: BytesMut::new(), output: Vec::new(), queued: 0, closed: false }
     }
 
     /// Accepts whatever the state machine asks for.
@@ -45,10 +48,17 @@ impl Run {
                     self.queued += 1;
                     self.server.answer(&Reply::new(250, EnhancedCode(2, 0, 0), "Message queued as 000000000000000001"));
                 }
+                Event::Xclient(client) => self.speaks_for(&client),
                 Event::StartTls | Event::Scram(_) | Event::Auth(_) => panic!("not offered"),
                 Event::Content(_) | Event::Hello { .. } | Event::Abort => {}
             }
         }
+    }
+
+    fn speaks_for(&mut self, client: &Xclient) {
+        let protocol = if let Said::Value(protocol) = client.protocol { protocol } else { Protocol::Esmtp };
+        let said_hello = matches!(client.helo, Said::Value(_)).then_some(protocol);
+        self.server.speaks_for(self.access, matches!(client.login, Said::Value(_)), said_hello);
     }
 
     fn expect(&mut self, wanted: &str, place: &str) {
@@ -84,6 +94,7 @@ fn play(file: &Path, step: usize) {
         future_release: None,
         lmtp: false,
     };
+    let mut access = Access::default();
     let mut run = None::<Run>;
     for (number, line) in text.lines().enumerate() {
         let place = format!("{}:{} by {step}", file.display(), number + 1);
@@ -98,6 +109,7 @@ fn play(file: &Path, step: usize) {
                     let longest = Duration::from_secs(value.parse().unwrap());
                     limits.future_release = Some(FutureRelease { longest, latest: Timestamp(1_900_000_000_000) });
                 }
+                "xclient" => access.xclient = true,
                 "protocol" => limits.lmtp = value == "lmtp",
                 "max_errors" => limits.max_errors = value.parse().unwrap(),
                 _ => panic!("{place}: no such limit"),
@@ -107,7 +119,7 @@ fn play(file: &Path, step: usize) {
         if kind == "# " || line.is_empty() {
             continue;
         }
-        let run = run.get_or_insert_with(|| Run::new(limits.clone()));
+        let run = run.get_or_insert_with(|| Run::new(limits.clone(), access));
         let mut send = |octets: &[u8]| {
             for piece in octets.chunks(step) {
                 run.input.extend_from_slice(piece);

@@ -26,7 +26,10 @@ async fn the_session_is_told_as_it_is() {
     check(
         &mut transaction(&[]),
         &[
-            (&["session"], "s1 feeder 192.0.2.1 49152 client.example ESMTPA Some(\"app1\")"),
+            (
+                &["session"],
+                "s1 feeder 192.0.2.1 49152 Some(\"mail.client.example\") client.example ESMTPA Some(\"app1\")",
+            ),
             (&["config", "/steps/0"], "Ok(Some([\"session\"]))"),
             (&["config", "/nothing"], "Ok(None)"),
         ],

@@ -12,4 +12,5 @@ pub mod receive;
 pub mod relay;
 pub mod resolve;
 pub mod spool;
+pub mod system;
 pub mod users;

@@ -48,6 +48,8 @@ pub struct Session {
     pub listener: Arc<str>,
     /// The client's end of the connection.
     pub peer_addr: SocketAddr,
+    /// The name that the DNS has for the client's address, and the address for the name (RFC 8601 section 3, iprev).
+    pub peer_name: Option<Arc<str>>,
     /// What the client called itself in EHLO or HELO; empty before it did.
     pub helo: Arc<str>,
     /// How it spoke.

@@ -10,6 +10,7 @@ mod reply;
 
 pub use address::{Address, AddressError, valid_domain};
 pub use envelope::{BodyType, Envelope, Recipient, ReversePath};
+pub(crate) use notification::xtext_decode;
 pub use notification::{EnvelopeId, MAX_ENVID, MAX_ORCPT, Notify, OriginalRecipient, Ret, utf8_encode};
 pub use outcome::{Outcome, Reason, Scope};
 pub use queue_id::{IdGenerator, ParseIdError, QueueId, RecipientId, Seq};

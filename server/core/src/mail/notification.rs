@@ -217,7 +217,7 @@ fn is_printable(octet: u8) -> bool {
 }
 
 /// RFC 3461 section 4: `+XX` is the octet of that value, anything else itself. Only printable ASCII comes out.
-fn xtext_decode(text: &str) -> Option<String> {
+pub(crate) fn xtext_decode(text: &str) -> Option<String> {
     let mut decoded = String::with_capacity(text.len());
     let mut octets = text.bytes();
     while let Some(octet) = octets.next() {

@@ -33,7 +33,11 @@ impl Received<'_> {
             session.with().to_owned()
         };
         // Writing to a String does not fail. The HELO name was validated when it was given.
-        let _ = write!(text, "Received: from {} ({})\r\n\t", session.helo, Literal(session.peer_addr));
+        let (helo, address) = (&session.helo, Literal(session.peer_addr));
+        let _ = match &session.peer_name {
+            Some(name) => write!(text, "Received: from {helo} ({name} {address})\r\n\t"),
+            None => write!(text, "Received: from {helo} ({address})\r\n\t"),
+        };
         if let Some(tls) = &session.tls {
             let _ = write!(text, "(using {} with cipher {})\r\n\t", tls.version, tls.cipher);
         }

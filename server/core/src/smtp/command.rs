@@ -1,5 +1,6 @@
 //! SMTP commands as a server reads them (RFC 5321 section 4.1.1), one line at a time.
 
+use super::xclient::Xclient;
 use crate::mail::{
     Address, AddressError, BodyType, EnvelopeId, Notify, OriginalRecipient, Recipient, Ret, ReversePath,
 };
@@ -37,6 +38,8 @@ pub enum Command {
         /// The content is complete with it.
         last: bool,
     },
+    /// XCLIENT.
+    Xclient(Xclient),
     /// RSET.
     Rset,
     /// NOOP.
@@ -172,6 +175,10 @@ impl Command {
             "BDAT" => bdat(argument),
             "STARTTLS" => bare(argument, Self::StartTls, "STARTTLS"),
             "AUTH" => auth(argument),
+            "XCLIENT" => {
+                let syntax = CommandError::Syntax("XCLIENT attribute=value ...");
+                Xclient::parse(argument).map(Self::Xclient).ok_or(syntax)
+            }
             "RSET" => bare(argument, Self::Rset, "RSET"),
             "QUIT" => bare(argument, Self::Quit, "QUIT"),
             "NOOP" => Ok(Self::Noop),
@@ -228,11 +235,13 @@ fn auth(argument: &str) -> Result<Command, CommandError> {
 
 /// The name goes into Received and the log: characters that mean something there are refused, odd names are not.
 fn client_name(argument: &str, syntax: &'static str) -> Result<String, CommandError> {
+    if is_client_name(argument) { Ok(argument.to_owned()) } else { Err(CommandError::Syntax(syntax)) }
+}
+
+/// What a client may call itself: nothing that could end a line or a comment.
+pub(super) fn is_client_name(name: &str) -> bool {
     let harmless = |c: char| c.is_ascii_alphanumeric() || ".-_:[]".contains(c);
-    if argument.is_empty() || argument.len() > 255 || !argument.chars().all(harmless) {
-        return Err(CommandError::Syntax(syntax));
-    }
-    Ok(argument.to_owned())
+    !name.is_empty() && name.len() <= 255 && name.chars().all(harmless)
 }
 
 /// Splits `FROM:<path> parameters` into path and parameters. A space after the colon is let pass, as Postfix does.

@@ -13,3 +13,4 @@ pub mod command;
 pub mod data;
 mod line;
 pub mod server;
+pub mod xclient;

@@ -1,6 +1,6 @@
 //! The server's side of an SMTP session as a state machine (RFC 5321, RFC 2920 PIPELINING, RFC 1870 SIZE, RFC 6152
 //! 8BITMIME, RFC 6531 SMTPUTF8, RFC 2034 ENHANCEDSTATUSCODES, RFC 3461 DSN, RFC 3030 CHUNKING, RFC 4865 FUTURERELEASE,
-//! RFC 9422 LIMITS, and in [`security`] STARTTLS and AUTH).
+//! RFC 9422 LIMITS, and in [`security`] STARTTLS, AUTH and XCLIENT).
 //!
 //! The driver feeds input to [`Server::poll`] and acts on the [`Event`]s; events that ask for a decision are answered
 //! with [`Server::answer`] before the next poll. Replies gather in [`Server::take_output`] and go out when there is no
@@ -17,6 +17,7 @@ use super::auth::ClientFirst;
 use super::chunk::{Chunk, ChunkEnd, TextJudge};
 use super::command::{Command, CommandError, Mail};
 use super::data::DataDecoder;
+use super::xclient::Xclient;
 use crate::hook::{Credentials, Protocol};
 use crate::mail::{EnhancedCode, Recipient, Reply};
 use bytes::{Buf, Bytes, BytesMut};
@@ -51,6 +52,8 @@ pub enum Event {
     Scram(ClientFirst),
     /// Are these valid? To be answered; 235 is yes, 421 ends the session.
     Auth(Credentials),
+    /// A trusted host speaks for somebody else. To be followed by [`Server::speaks_for`], or [`Server::close`].
+    Xclient(Xclient),
     /// A transaction begins. To be answered.
     Mail(Mail),
     /// One more recipient. To be answered.
@@ -108,6 +111,8 @@ pub struct Server {
     asked: Option<Asked>,
     out: Vec<u8>,
     errors: usize,
+    /// Fewer errors than `limits` has.
+    patience: usize,
     /// Since the last message.
     idle_commands: usize,
     recipients: usize,
@@ -144,6 +149,7 @@ impl Server {
             asked: None,
             out: Vec::with_capacity(256),
             errors: 0,
+            patience: usize::MAX,
             idle_commands: 0,
             recipients: 0,
             smtputf8: false,
@@ -157,8 +163,12 @@ impl Server {
             security: Security::new(),
             limits,
         };
-        server.reply(&Reply::plain(220, format!("{hostname} ESMTP Postern")));
+        server.greet();
         server
+    }
+
+    fn greet(&mut self) {
+        self.reply(&Reply::plain(220, format!("{} ESMTP Postern", self.hostname)));
     }
 
     /// What is to be sent, taken out.
@@ -176,6 +186,12 @@ impl Server {
     pub fn close(&mut self, reply: &Reply) {
         self.reply(reply);
         self.state = State::Closed;
+    }
+
+    /// Ends the session after so many refused commands, those before included, if that is less than its limit; None is its
+    /// limit again.
+    pub fn bear_errors(&mut self, most: Option<usize>) {
+        self.patience = most.unwrap_or(usize::MAX);
     }
 
     /// What was refused since this was last asked, at most one for each command.
@@ -320,6 +336,7 @@ impl Server {
             }
             Ok(Command::StartTls) => self.starttls(),
             Ok(Command::Auth { mechanism, initial }) => self.auth(&mechanism, initial.as_deref()),
+            Ok(Command::Xclient(client)) => self.xclient(client),
             Ok(Command::Mail(mail)) => self.mail(mail),
             Ok(Command::Rcpt(recipient)) => self.rcpt(recipient),
             Ok(Command::Data) => self.data(),
@@ -473,7 +490,7 @@ impl Server {
 
     fn count_error(&mut self) {
         self.errors += 1;
-        if self.errors >= self.limits.max_errors && self.state != State::Closed {
+        if self.errors >= self.limits.max_errors.min(self.patience) && self.state != State::Closed {
             let reply = Reply::new(421, EnhancedCode(4, 7, 0), format!("{} too many errors", self.hostname));
             self.log_and_reply("COMMAND", reply);
             self.state = State::Closed;

@@ -27,6 +27,10 @@ impl HostSession for GuestState {
         Ok(self.session()?.peer_addr.port())
     }
 
+    fn peer_name(&mut self, _: Resource<SessionHandle>) -> Result<Option<String>> {
+        Ok(self.session()?.peer_name.as_deref().map(str::to_owned))
+    }
+
     fn helo(&mut self, _: Resource<SessionHandle>) -> Result<String> {
         Ok(self.session()?.helo.to_string())
     }

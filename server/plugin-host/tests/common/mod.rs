@@ -90,6 +90,7 @@ pub fn transaction(fields: &[&str]) -> Transaction {
         id: "s1".into(),
         listener: "feeder".into(),
         peer_addr: "192.0.2.1:49152".parse().expect("an address"),
+        peer_name: Some("mail.client.example".into()),
         helo: "client.example".into(),
         protocol: Protocol::Esmtp,
         tls: None,

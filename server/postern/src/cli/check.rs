@@ -28,6 +28,7 @@ pub fn run(args: &CheckArgs) -> anyhow::Result<()> {
         return out::print(KEYS);
     }
     let config = args.config.load()?;
+    config.written.run.identity()?;
     blocking(async { Ok(relay::check_plugins(&config).await?) })?;
     if args.json {
         out::print(&(serde_json::to_string_pretty(&config.written).context("can't print the config")? + "\n"))

@@ -1,8 +1,10 @@
 //! `postern run`: the server in the foreground.
 
 use super::ConfigArgs;
+use crate::config::Config;
 use crate::observe::{self, metrics::Metrics};
 use crate::relay::Server;
+use crate::system::{self, Sockets};
 use anyhow::Context as _;
 use clap::Args;
 use std::sync::Arc;
@@ -23,16 +25,30 @@ pub fn run(args: &RunArgs) -> anyhow::Result<()> {
     let config = args.config.load()?;
     let _log = observe::start(&config.written.log);
     info!(version = env!("CARGO_PKG_VERSION"), hostname = %config.hostname, data_dir = %config.data_dir().display(), "starting");
+    raise_descriptor_limit();
+    let sockets = settle_in(&config).inspect_err(|error| error!(%error, "can't start"))?;
     blocking(async move {
         let (stop, hangup) = (stop_signal(), hangups()?);
-        raise_descriptor_limit();
         let metrics = Metrics::install()?;
         let args = args.config.clone();
-        let server = Server::start(&config, Arc::new(move || args.load()), Some(metrics)).await;
+        let server = Server::start(&config, sockets, Arc::new(move || args.load()), Some(metrics)).await;
         let server = server.inspect_err(|error| error!(%error, "can't start"))?;
         server.run(stop, hangup).await?;
         Ok(())
     })
+}
+
+/// Opens the sockets, and is whom `[run]` names from then on. Before the runtime: its threads are to have no powers that
+/// this one has given up.
+fn settle_in(config: &Config) -> anyhow::Result<Sockets> {
+    let identity = config.written.run.identity()?;
+    let sockets = Sockets::open(config)?;
+    match identity {
+        Some(identity) => identity.assume(config.data_dir())?,
+        None if system::is_root() => warn!("running as root: [run] can name a user for it"),
+        None => {}
+    }
+    Ok(sockets)
 }
 
 /// Runs a future on a runtime of its own.

@@ -18,6 +18,7 @@ use crate::relay::{
     DomainLimits, DomainSection, DsnSection, HooksSection, PluginSection, PoolSection, QueueSection, ZoneSection,
 };
 use crate::resolve::{Dns, DnsSection};
+use crate::system::RunSection;
 use crate::users::{UserSection, Users};
 use postern_core::zone::{DEFAULT_ZONE, Pool, Zone};
 use serde::{Deserialize, Serialize};
@@ -71,6 +72,8 @@ pub struct Written {
     pub hostname: String,
     /// Folder of the queue and the control socket.
     pub data_dir: DataDir,
+    /// `[run]`
+    pub run: RunSection,
     /// `[queue]`
     pub queue: QueueSection,
     /// `[listener.NAME]`

@@ -126,6 +126,12 @@ impl<S: Spool> Intake<S> {
         if hooks.wants(HookPoint::Connect) { hooks.connect(session).await } else { Ok(()) }
     }
 
+    /// Do plugins want to know of connections?
+    #[must_use]
+    pub fn has_connect_plugins(&self) -> bool {
+        self.hooks.get().wants(HookPoint::Connect)
+    }
+
     /// Can plugins say who a client is?
     #[must_use]
     pub fn has_auth_plugins(&self) -> bool {

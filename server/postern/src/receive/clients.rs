@@ -127,7 +127,7 @@ impl Clients {
     pub fn connect(self: &Arc<Self>, address: IpAddr) -> Result<Seat, Over> {
         let PerAddress { sessions, connections, .. } = self.per_address;
         if sessions.is_none() && connections.is_none() {
-            return Ok(Seat { clients: Arc::clone(self), key: None });
+            return Ok(self.unlimited());
         }
         let (key, now) = (Key::Address(network(address)), self.started.elapsed());
         let mut known = self.known();
@@ -138,6 +138,12 @@ impl Clients {
         take(client, "per_address", Counted::Connections, connections, now)?;
         client.sessions += 1;
         Ok(Seat { clients: Arc::clone(self), key: Some(key) })
+    }
+
+    /// A place for a session that no limit is for.
+    #[must_use]
+    pub fn unlimited(self: &Arc<Self>) -> Seat {
+        Seat { clients: Arc::clone(self), key: None }
     }
 
     /// A message begins.

@@ -7,7 +7,9 @@ mod clients;
 mod guard;
 mod login;
 mod network;
+mod places;
 mod proxied;
+mod reverse;
 mod section;
 mod session;
 mod stream;
@@ -17,10 +19,12 @@ pub use section::{Auth, CertificateSection, Listener, ListenerSection, ListenerT
 
 use crate::intake::Intake;
 use crate::observe::delivery_log;
+use crate::resolve::Resolver;
 use crate::spool::Spool;
 use crate::users::Users;
 use clients::Seat;
 use login::Logins;
+use places::Places;
 use postern_core::mail::{EnhancedCode, Reply};
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -45,6 +49,8 @@ struct Gate<S: Spool> {
     listener: Arc<Listener>,
     intake: Arc<Intake<S>>,
     logins: Logins,
+    resolver: Arc<dyn Resolver>,
+    places: Arc<Places>,
 }
 
 /// Serves one listener until `stop` turns true, then lets transactions in flight finish.
@@ -53,12 +59,20 @@ pub async fn serve<S: Spool>(
     listener: Arc<Listener>,
     intake: Arc<Intake<S>>,
     users: Users,
+    resolver: Arc<dyn Resolver>,
     mut stop: watch::Receiver<bool>,
 ) {
     let logins = Logins::new(users, listener.auth_failures);
-    let gate = Arc::new(Gate { listener: Arc::clone(&listener), intake: Arc::clone(&intake), logins });
+    let places = Places::new(&listener.name, listener.max_sessions);
+    let gate = Gate {
+        listener: Arc::clone(&listener),
+        intake: Arc::clone(&intake),
+        logins,
+        resolver,
+        places: Arc::clone(&places),
+    };
+    let gate = Arc::new(gate);
     let mut look = tokio::time::interval(tls::LOOK);
-    let slots = Arc::new(Semaphore::new(listener.max_sessions));
     let refusals = Arc::new(Semaphore::new(MAX_REFUSALS));
     let mut sessions = JoinSet::new();
     loop {
@@ -78,6 +92,7 @@ pub async fn serve<S: Spool>(
             Ok(accepted) => accepted,
             Err(error) => {
                 warn!(listener = %listener.name, %error, "can't accept a connection");
+                places.exhausted();
                 tokio::time::sleep(ACCEPT_PAUSE).await;
                 continue;
             }
@@ -90,7 +105,7 @@ pub async fn serve<S: Spool>(
                 continue;
             }
         };
-        let Ok(slot) = Arc::clone(&slots).try_acquire_owned() else {
+        let Some(place) = places.take() else {
             let text = format!("{} too many connections", intake.hostname());
             let reply = Reply::new(421, EnhancedCode(4, 7, 0), text);
             delivery_log::noqueue("-", peer, "CONNECT", &reply, "max_sessions");
@@ -100,7 +115,7 @@ pub async fn serve<S: Spool>(
         let (gate, stop) = (Arc::clone(&gate), stop.clone());
         sessions.spawn(async move {
             receive(stream, peer, seat, &gate, stop).await;
-            drop(slot);
+            drop(place);
         });
     }
     drop(socket);
@@ -127,36 +142,41 @@ fn admit(listener: &Listener, peer: SocketAddr, hostname: &str) -> Result<Option
 async fn receive<S: Spool>(
     mut stream: TcpStream,
     mut peer: SocketAddr,
-    mut seat: Option<Seat>,
+    seat: Option<Seat>,
     gate: &Gate<S>,
     stop: watch::Receiver<bool>,
 ) {
     let Gate { listener, intake, .. } = gate;
-    if seat.is_none() {
-        match proxied::read_header(&mut stream).await {
-            // A health check, or a client that the proxy can't name, is as the proxy itself.
-            Ok(client) => peer = client.unwrap_or(peer),
-            Err(error) => {
-                warn!(listener = %listener.name, %peer, %error, "a proxy's connection is closed");
-                return;
+    let seat = match seat {
+        Some(seat) => seat,
+        None => {
+            match proxied::read_header(&mut stream).await {
+                // A health check, or a client that the proxy can't name, is as the proxy itself.
+                Ok(client) => peer = client.unwrap_or(peer),
+                Err(error) => {
+                    warn!(listener = %listener.name, %peer, %error, "a proxy's connection is closed");
+                    return;
+                }
+            }
+            match listener.seat(peer, intake.hostname()) {
+                Ok(seat) => seat,
+                Err(reply) => return tell(listener, stream, &reply).await,
             }
         }
-        seat = match listener.seat(peer, intake.hostname()) {
-            Ok(seat) => Some(seat),
-            Err(reply) => return tell(listener, stream, &reply).await,
-        };
-    }
-    session::run(stream, peer, gate, stop).await;
-    drop(seat);
+    };
+    session::run(stream, peer, seat, gate, stop).await;
 }
 
 impl Listener {
-    /// A place for a client, or what it is told instead of a greeting.
+    /// A seat for a client, or what it is told instead of a greeting. Who speaks for others is counted as those.
     fn seat(&self, peer: SocketAddr, hostname: &str) -> Result<Seat, Reply> {
         let refused = |reply: Reply, why: &str| {
             delivery_log::noqueue("-", peer, "CONNECT", &reply, why);
             reply
         };
+        if self.trusts(peer.ip()) {
+            return Ok(self.clients.unlimited());
+        }
         if self.auth == Auth::Off && !self.allows(peer.ip()) {
             let reply = Reply::new(554, EnhancedCode(5, 7, 1), format!("{hostname} access denied"));
             return Err(refused(reply, "not in allow_from"));

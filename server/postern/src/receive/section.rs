@@ -19,6 +19,11 @@ const FEEDER: &str = "127.0.0.1:2525";
 /// Delivery can't be put off for longer.
 const LONGEST_RELEASE: Duration = Duration::from_secs(366 * 86_400);
 
+/// A client is not kept waiting for its own name for longer.
+const LONGEST_LOOKUP: Duration = Duration::from_secs(30);
+/// RFC 5321 section 4.5.3.2.1 has clients wait for five minutes; few do.
+const LONGEST_DELAY: Duration = Duration::from_secs(60);
+
 /// `[listener.NAME]`
 #[derive(Clone, Debug, Deserialize, Serialize, PartialEq)]
 #[serde(deny_unknown_fields, default)]
@@ -70,6 +75,12 @@ pub struct ListenerSection {
     pub proxy_protocol: bool,
     /// Where the proxies are: nobody else may connect where `proxy_protocol` is on.
     pub proxy_from: Vec<IpNet>,
+    /// Who may say by XCLIENT for whom it speaks: hosts that stand in front of this one, such as nginx.
+    pub xclient_from: Vec<IpNet>,
+    /// How long to look for the name of a client's address; "0s" does not.
+    pub reverse_lookup: Span,
+    /// How long to wait before the greeting, a minute at most: who talks in that time is refused.
+    pub greet_delay: Span,
     /// What one address may do.
     pub per_address: PerAddress,
     /// What one user may do.
@@ -183,6 +194,9 @@ impl Default for ListenerSection {
             max_hops: 50,
             proxy_protocol: false,
             proxy_from: loopback(),
+            xclient_from: Vec::new(),
+            reverse_lookup: Span::secs(2),
+            greet_delay: Span::secs(0),
             per_address: PerAddress::default(),
             per_user: PerUser::default(),
         }
@@ -218,6 +232,12 @@ pub struct Listener {
     pub policy: Policy,
     /// Where the proxies are, if connections come through them.
     pub proxies: Option<Vec<IpNet>>,
+    /// Who may speak for others by XCLIENT.
+    pub xclient_from: Vec<IpNet>,
+    /// How long to look for the name of a client's address; zero: not at all.
+    pub reverse_lookup: Duration,
+    /// How long clients wait for the greeting.
+    pub greet_delay: Duration,
     /// Who is there, and what they have done.
     pub clients: Arc<Clients>,
 }
@@ -258,6 +278,12 @@ impl ListenerSection {
         if self.future_release.0 > LONGEST_RELEASE {
             return wrong("future_release", "a year (\"366d\") is the longest");
         }
+        if self.reverse_lookup.0 > LONGEST_LOOKUP {
+            return wrong("reverse_lookup", "half a minute (\"30s\") is the longest");
+        }
+        if self.greet_delay.0 > LONGEST_DELAY {
+            return wrong("greet_delay", "a minute (\"60s\") is the longest: clients wait for no more than five");
+        }
         if self.max_line.0 < 998 {
             return wrong("max_line", "RFC 5321 asks for at least 998");
         }
@@ -289,6 +315,9 @@ impl ListenerSection {
             future_release: Some(self.future_release.0).filter(|longest| !longest.is_zero()),
             policy,
             proxies: self.proxy_protocol.then(|| self.proxy_from.clone()),
+            xclient_from: self.xclient_from.clone(),
+            reverse_lookup: self.reverse_lookup.0,
+            greet_delay: self.greet_delay.0,
             clients: Clients::new(self.per_address, self.per_user),
         }))
     }
@@ -327,6 +356,12 @@ impl Listener {
     #[must_use]
     pub fn allows(&self, peer: IpAddr) -> bool {
         contains(&self.allow_from, peer)
+    }
+
+    /// May this client speak for others?
+    #[must_use]
+    pub fn trusts(&self, peer: IpAddr) -> bool {
+        contains(&self.xclient_from, peer)
     }
 
     /// May this peer connect, be it a client or, where those are in between, a proxy?

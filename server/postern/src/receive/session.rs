@@ -1,6 +1,10 @@
 //! One SMTP session over TCP or TLS: moves bytes between the connection and the state machine, and events to intake.
 
-use super::clients::Over;
+mod client;
+
+use super::clients::{Over, Seat};
+use super::places::{STRESS_ERRORS, STRESS_TIMEOUT};
+use super::reverse::Lookup;
 use super::stream::Stream;
 use super::{Auth, Gate, ListenerTlsMode, tls};
 use crate::intake::Incoming;
@@ -50,14 +54,27 @@ struct Driver<'a, S: Spool> {
     input: BytesMut,
     gate: &'a Gate<S>,
     session: Session,
+    /// May the client say for whom it speaks?
+    is_trusted: bool,
+    /// What the client is counted by.
+    seat: Seat,
+    /// Of the name of the client's address.
+    lookup: Lookup,
     incoming: Option<Incoming<S>>,
     stop: watch::Receiver<bool>,
+    stress: watch::Receiver<bool>,
     /// When the content on its way in, or the chunk of it, began to come, and how many octets have.
     content: Option<(Instant, u64)>,
 }
 
 /// Runs a session to its end.
-pub async fn run<S: Spool>(stream: TcpStream, peer: SocketAddr, gate: &Gate<S>, stop: watch::Receiver<bool>) {
+pub async fn run<S: Spool>(
+    stream: TcpStream,
+    peer: SocketAddr,
+    seat: Seat,
+    gate: &Gate<S>,
+    stop: watch::Receiver<bool>,
+) {
     // Replies are small and waited for.
     let _ = stream.set_nodelay(true);
     let Gate { listener, intake, .. } = gate;
@@ -65,6 +82,7 @@ pub async fn run<S: Spool>(stream: TcpStream, peer: SocketAddr, gate: &Gate<S>, 
         id: intake.session_id(),
         listener: Arc::clone(&listener.name),
         peer_addr: SocketAddr::new(peer.ip().to_canonical(), peer.port()),
+        peer_name: None,
         helo: Arc::from(""),
         protocol: Protocol::Smtp,
         tls: None,
@@ -72,27 +90,45 @@ pub async fn run<S: Spool>(stream: TcpStream, peer: SocketAddr, gate: &Gate<S>, 
         attributes: Attributes::new(),
     };
     debug!(session = %session.id, %peer, listener = %listener.name, "connected");
-    let access = access(gate, session.peer_addr.ip());
+    let address = session.peer_addr.ip();
+    let is_trusted = listener.trusts(address);
     let mut limits = listener.limits.clone();
     let bounds = |longest| FutureRelease { longest, latest: intake.now().after(longest) };
     limits.future_release = listener.future_release.map(bounds);
-    let server = Server::new(intake.hostname(), limits).with_access(access);
-    let (stream, input) = (Stream::Clear(stream), BytesMut::new());
-    let mut driver = Driver { stream, server, input, gate, session, incoming: None, stop, content: None };
+    let mut driver = Driver {
+        stream: Stream::Clear(stream),
+        server: Server::new(intake.hostname(), limits).with_access(access(gate, address, is_trusted)),
+        input: BytesMut::new(),
+        gate,
+        session,
+        is_trusted,
+        seat,
+        lookup: Lookup::start(&gate.resolver, address, listener.reverse_lookup),
+        incoming: None,
+        stop,
+        stress: gate.places.stress(),
+        content: None,
+    };
     if listener.tls_mode == ListenerTlsMode::Implicit && driver.secure().await.is_err() {
         return;
     }
-    if let Err(Refusal { reply, detail }) = intake.connect(&mut driver.session).await {
+    if !driver.listens().await {
+        driver.server.take_output();
+        driver.input.clear();
+        let reply = Reply::new(554, EnhancedCode(5, 5, 1), "The server speaks first");
+        delivery_log::noqueue(&driver.session.id, driver.session.peer_addr, "CONNECT", &reply, "early talker");
+        driver.server.close(&reply);
+    } else if let Err(Refusal { reply, detail }) = driver.connect().await {
         delivery_log::noqueue(&driver.session.id, driver.session.peer_addr, "CONNECT", &reply, &detail);
-        drop(driver.server.take_output());
+        driver.server.take_output();
         driver.server.close(&reply);
     }
     driver.run().await;
 }
 
 /// What the listener offers to this client, and asks of it.
-fn access<S: Spool>(gate: &Gate<S>, peer: IpAddr) -> Access {
-    let Gate { listener, intake, logins } = gate;
+fn access<S: Spool>(gate: &Gate<S>, peer: IpAddr, xclient: bool) -> Access {
+    let Gate { listener, intake, logins, .. } = gate;
     Access {
         starttls: listener.tls_mode == ListenerTlsMode::StartTls,
         mechanisms: match listener.auth {
@@ -106,6 +142,7 @@ fn access<S: Spool>(gate: &Gate<S>, peer: IpAddr) -> Access {
             Auth::Optional => !listener.allows(peer),
             Auth::Required => true,
         },
+        xclient,
     }
 }
 
@@ -139,6 +176,7 @@ impl<S: Spool> Driver<'_, S> {
                 }
                 Event::Scram(first) => self.challenge(first),
                 Event::Auth(credentials) => Box::pin(self.authenticate(&credentials)).await,
+                Event::Xclient(client) => Box::pin(self.speak_for(client)).await,
                 Event::Mail(mail) => match self.begin(mail).await {
                     Ok(incoming) => {
                         self.incoming = Some(incoming);
@@ -168,6 +206,7 @@ impl<S: Spool> Driver<'_, S> {
 
     async fn begin(&mut self, mail: Mail) -> Result<Incoming<S>, Refusal> {
         let Gate { listener, intake, .. } = self.gate;
+        self.know_client().await;
         listener.clients.message(self.session.peer_addr.ip(), self.session.user.as_ref()).map_err(over)?;
         intake.begin(&self.session, listener.policy, mail).await
     }
@@ -220,6 +259,7 @@ impl<S: Spool> Driver<'_, S> {
 
     async fn authenticate(&mut self, credentials: &Credentials) {
         let Gate { intake, logins, .. } = self.gate;
+        self.know_client().await;
         match logins.check(&mut self.session, credentials, intake).await {
             Ok(user) => {
                 let Session { id, peer_addr, .. } = &self.session;
@@ -271,35 +311,44 @@ impl<S: Spool> Driver<'_, S> {
             self.input = BytesMut::new();
         }
         let in_transaction = self.server.in_transaction();
-        let patience = self.patience();
         let room = if self.server.in_content() { CONTENT_READ } else { COMMAND_READ };
-        let read = async {
-            tokio::select! {
-                biased;
-                read = self.stream.read(&mut self.input, room) => match read {
-                    Ok(0) | Err(_) => Err(Cut::Gone),
-                    Ok(read) => {
-                        if let Some((_, octets)) = &mut self.content {
-                            *octets += read as u64;
+        loop {
+            // Seen, so that it wakes this session once.
+            let stressed = *self.stress.borrow_and_update();
+            self.server.bear_errors(stressed.then_some(STRESS_ERRORS));
+            let patience = self.patience(stressed);
+            let read = async {
+                tokio::select! {
+                    biased;
+                    read = self.stream.read(&mut self.input, room) => match read {
+                        Ok(0) | Err(_) => Err(Cut::Gone),
+                        Ok(read) => {
+                            if let Some((_, octets)) = &mut self.content {
+                                *octets += read as u64;
+                            }
+                            Ok(true)
                         }
-                        Ok(())
-                    }
-                },
-                _ = self.stop.wait_for(|stop| *stop), if !in_transaction => Err(Cut::Stop),
+                    },
+                    _ = self.stop.wait_for(|stop| *stop), if !in_transaction => Err(Cut::Stop),
+                    Ok(()) = self.stress.changed() => Ok(false),
+                }
+            };
+            if tokio::time::timeout(patience, read).await.map_err(|_| Cut::TimeLimit)?? {
+                return Ok(());
             }
-        };
-        tokio::time::timeout(patience, read).await.map_err(|_| Cut::TimeLimit)?
+        }
     }
 
     /// How long to wait for input: for content no longer than its rate allows.
-    fn patience(&mut self) -> Duration {
+    fn patience(&mut self, stressed: bool) -> Duration {
+        let longest = if stressed { STRESS_TIMEOUT } else { COMMAND_TIMEOUT };
         if !self.server.in_content() {
             self.content = None;
-            return COMMAND_TIMEOUT;
+            return longest;
         }
         let (start, octets) = *self.content.get_or_insert_with(|| (Instant::now(), 0));
         let allowed = RATE_GRACE + Duration::from_secs(octets / MIN_RATE);
-        allowed.saturating_sub(start.elapsed()).min(COMMAND_TIMEOUT)
+        allowed.saturating_sub(start.elapsed()).min(longest)
     }
 
     /// Sends the last reply and closes the connection.

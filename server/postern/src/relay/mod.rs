@@ -28,9 +28,10 @@ use crate::deliver::{TlsClient, TlsError};
 use crate::intake::Intake;
 use crate::observe::metrics::Metrics;
 use crate::receive::Listener;
-use crate::resolve::{Hickory, SetupError};
+use crate::resolve::{Hickory, Resolver, SetupError};
 use crate::spool::Spool;
 use crate::spool::embedded::{Embedded, OpenError, Options};
+use crate::system::Sockets;
 use crate::users::Users;
 use crate::{events, http, receive};
 use dispatch::Dispatch;
@@ -42,7 +43,6 @@ use router::Zones;
 use routes::Routes;
 use settle::Settler;
 use std::io;
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -56,8 +56,6 @@ use tracing::{error, info, warn};
 const RESERVED_DESCRIPTORS: usize = 64;
 /// How long all parts together have to stop; each has a shorter limit of its own.
 const STOP_TIMEOUT: Duration = Duration::from_secs(8);
-/// Connections that may wait for accept.
-const BACKLOG: u32 = 1024;
 
 /// Why the server can't start.
 #[derive(Debug, thiserror::Error)]
@@ -74,24 +72,9 @@ pub enum StartError {
     /// `tls.roots` can't be used.
     #[error("tls.roots: {0}")]
     Tls(#[from] TlsError),
-    /// A port can't be had.
-    #[error("listener.{listener}.address: can't listen on {address}: {source}")]
-    Listen {
-        /// As in `[listener.NAME]`.
-        listener: Arc<str>,
-        /// What was asked for.
-        address: SocketAddr,
-        /// Why not.
-        source: io::Error,
-    },
-    /// The port of the HTTP API can't be had.
-    #[error("http.address: can't listen on {address}: {source}; choose another, or say http.enabled = false")]
-    Http {
-        /// What was asked for.
-        address: SocketAddr,
-        /// Why not.
-        source: io::Error,
-    },
+    /// A socket can't be used.
+    #[error("can't use a socket: {0}")]
+    Socket(#[from] io::Error),
     /// The control socket can't be made.
     #[error("can't make the control socket {}: {source}", .path.display())]
     Control {
@@ -125,36 +108,32 @@ pub struct Server {
     ages: Ages,
     listeners: Vec<(TcpListener, Arc<Listener>)>,
     users: Users,
+    resolver: Arc<dyn Resolver>,
     http: Option<(TcpListener, http::Http)>,
     control: UnixListener,
 }
 
 impl Server {
-    /// Opens the store, loads the plugins and binds the sockets, in this order: nothing is taken before all is there.
-    /// `read` reads the config again for a reload; `metrics` are the process's figures, if it keeps any.
+    /// Opens the store and loads the plugins: nothing comes in by the sockets before all is there. `read` reads the config again for a reload; `metrics` are the process's figures, if it keeps any.
     ///
     /// # Errors
     /// What is missing, named as in the config.
-    pub async fn start(config: &Config, read: ConfigReader, metrics: Option<Metrics>) -> Result<Self, StartError> {
+    pub async fn start(
+        config: &Config,
+        sockets: Sockets,
+        read: ConfigReader,
+        metrics: Option<Metrics>,
+    ) -> Result<Self, StartError> {
         let spool = Embedded::open(config.data_dir(), spool_options(config))?;
         let generations = Generations::start(config, spool.clone(), read, metrics).await?;
         let live = generations.live();
         let control = http::bind_control(config.data_dir())
             .map_err(|source| StartError::Control { path: http::control_socket(config.data_dir()), source })?;
         let mut listeners = Vec::new();
-        for listener in &config.listeners {
-            let socket = listen(listener.address).map_err(|source| StartError::Listen {
-                listener: Arc::clone(&listener.name),
-                address: listener.address,
-                source,
-            })?;
-            listeners.push((socket, Arc::new(within_descriptors(listener, config))));
+        for (listener, socket) in config.listeners.iter().zip(sockets.listeners) {
+            listeners.push((TcpListener::from_std(socket)?, Arc::new(within_descriptors(listener, config))));
         }
-        let http = config.http.clone().map(|http| {
-            let socket = listen(http.address).map_err(|source| StartError::Http { address: http.address, source })?;
-            Ok::<_, StartError>((socket, http))
-        });
-        let http = http.transpose()?;
+        let http = sockets.http.map(TcpListener::from_std).transpose()?.zip(config.http.clone());
         let zones = Zones::new(&config.zones, &config.pools);
         let hostname: Arc<str> = config.hostname.as_str().into();
         let intake = Arc::new(Intake::new(spool.clone(), Arc::clone(&live), Arc::new(zones.clone()), &hostname, now));
@@ -165,7 +144,8 @@ impl Server {
             hooks: Arc::clone(&live),
             clock: now,
         });
-        let routes = routes(config, &listeners)?;
+        let resolver: Arc<dyn Resolver> = Arc::new(Hickory::new(&config.dns)?);
+        let routes = routes(config, &resolver, &listeners);
         let tls = Arc::new(TlsClient::new(config.written.tls.extra_roots())?);
         let dispatch =
             Dispatch::new(spool.clone(), zones.clone(), &config.domains, routes, tls, Arc::clone(&settler), now);
@@ -183,6 +163,7 @@ impl Server {
             ages,
             listeners,
             users,
+            resolver,
             http,
             control,
         })
@@ -204,6 +185,7 @@ impl Server {
                 listener,
                 Arc::clone(&self.intake),
                 self.users.clone(),
+                Arc::clone(&self.resolver),
                 stopped.clone(),
             ));
         }
@@ -255,15 +237,14 @@ impl Server {
 }
 
 /// Routes by the config's DNS, none of which leads back to the sockets and names that are ours.
-fn routes(config: &Config, listeners: &[(TcpListener, Arc<Listener>)]) -> Result<Routes, StartError> {
+fn routes(config: &Config, resolver: &Arc<dyn Resolver>, listeners: &[(TcpListener, Arc<Listener>)]) -> Routes {
     let pools = config.zones.iter().flat_map(|zone| zone.pool.sources());
     let mut names: Vec<String> = pools.map(|source| source.helo.clone()).collect();
     names.push(config.hostname.clone());
     names.sort_unstable();
     names.dedup();
     let listeners = listeners.iter().filter_map(|(socket, _)| socket.local_addr().ok()).collect();
-    let resolver = Hickory::new(&config.dns)?;
-    Ok(Routes::new(Arc::new(resolver), OwnIdentity { names, listeners }, config.dns.allow_private))
+    Routes::new(Arc::clone(resolver), OwnIdentity { names, listeners }, config.dns.allow_private)
 }
 
 fn spool_options(config: &Config) -> Options {
@@ -281,14 +262,6 @@ fn within_descriptors(listener: &Listener, config: &Config) -> Listener {
         warn!(listener = %listener.name, max_sessions = most, open_files = limit, "fewer sessions than max_sessions: the limit of open files is too low");
     }
     Listener { max_sessions: listener.max_sessions.min(most), ..listener.clone() }
-}
-
-fn listen(address: SocketAddr) -> io::Result<TcpListener> {
-    let socket = if address.is_ipv4() { tokio::net::TcpSocket::new_v4() } else { tokio::net::TcpSocket::new_v6() }?;
-    // A restart need not wait for the sessions of the process before.
-    socket.set_reuseaddr(true)?;
-    socket.bind(address)?;
-    socket.listen(BACKLOG)
 }
 
 /// The clock. The one place where wall time comes from.

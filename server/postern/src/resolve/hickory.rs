@@ -37,7 +37,7 @@ const LEAST_SERVER_LIMIT: Duration = Duration::from_millis(1500);
 /// has up to three sockets.
 const MAX_QUERIES: usize = 256;
 /// Answers that are kept: names with MX records, and twice as many with addresses. With [`MAX_RECORDS`] of the longest
-/// names this is 20 MiB; with common ones, 2.
+/// names this is 20 MiB; with common ones, 2. As many addresses with their names.
 const CACHED_NAMES: usize = 4096;
 /// No answer is kept for longer, whatever it says.
 const LONGEST: Duration = Duration::from_secs(86_400);
@@ -60,6 +60,7 @@ pub struct Hickory {
     mx: Cache<Mx>,
     v4: Cache<IpAddr>,
     v6: Cache<IpAddr>,
+    names: Cache<String>,
     #[cfg(feature = "plugins")]
     pub(super) records: Cache<String>,
     hosts: Hosts,
@@ -93,6 +94,7 @@ impl Hickory {
             mx: Cache::new(CACHED_NAMES),
             v4: Cache::new(CACHED_NAMES),
             v6: Cache::new(CACHED_NAMES),
+            names: Cache::new(CACHED_NAMES),
             #[cfg(feature = "plugins")]
             records: Cache::new(CACHED_NAMES),
             hosts: Hosts::from_system().unwrap_or_default(),
@@ -253,6 +255,18 @@ impl Resolver for Hickory {
 
     fn addresses<'a>(&'a self, host: &'a str, ip: IpVersion) -> BoxFuture<'a, Answer<IpAddr>> {
         self.by_dns(host, ip).boxed()
+    }
+
+    fn names(&self, address: IpAddr) -> BoxFuture<'_, Answer<String>> {
+        let pick: fn(&RData) -> Option<String> = |data| match data {
+            RData::PTR(name) => Some(text(&name.0)),
+            _ => None,
+        };
+        async move {
+            let question = text(&Name::from(address.to_canonical()));
+            self.lookup(&self.names, &question, RecordType::PTR, pick, |_| {}).await
+        }
+        .boxed()
     }
 
     fn configured_addresses<'a>(&'a self, host: &'a str, ip: IpVersion) -> BoxFuture<'a, Answer<IpAddr>> {

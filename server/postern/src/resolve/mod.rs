@@ -12,12 +12,14 @@ mod hickory;
 mod local;
 #[cfg(feature = "plugins")]
 mod records;
+mod reverse;
 mod section;
 mod table;
 
 pub use answer::MAX_ALIASES;
 pub use hickory::{Hickory, SetupError};
 pub use local::is_local;
+pub use reverse::confirmed_name;
 pub use section::{Dns, DnsSection};
 pub use table::Table;
 
@@ -46,6 +48,9 @@ pub trait Resolver: Send + Sync {
     /// The addresses of a host that DNS named. It is asked of DNS alone: neither /etc/hosts nor the form of the name
     /// makes an address of it. (`localhost` is the loopback addresses, without asking: RFC 6761 section 6.3.)
     fn addresses<'a>(&'a self, host: &'a str, ip: IpVersion) -> BoxFuture<'a, Answer<IpAddr>>;
+
+    /// The names that an address has by its PTR records.
+    fn names(&self, address: IpAddr) -> BoxFuture<'_, Answer<String>>;
 
     /// The addresses of a host that the operator named: /etc/hosts comes first.
     fn configured_addresses<'a>(&'a self, host: &'a str, ip: IpVersion) -> BoxFuture<'a, Answer<IpAddr>>;

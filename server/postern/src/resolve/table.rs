@@ -13,6 +13,7 @@ use std::net::IpAddr;
 pub struct Table {
     mx: HashMap<String, Answer<Mx>>,
     addresses: HashMap<String, Answer<IpAddr>>,
+    names: HashMap<IpAddr, Vec<String>>,
     otherwise: Missing,
 }
 
@@ -26,7 +27,7 @@ impl Table {
     /// An empty one. `otherwise` is what it says about names that it does not have.
     #[must_use]
     pub fn new(otherwise: Missing) -> Self {
-        Self { mx: HashMap::new(), addresses: HashMap::new(), otherwise }
+        Self { mx: HashMap::new(), addresses: HashMap::new(), names: HashMap::new(), otherwise }
     }
 
     /// With MX records of a domain.
@@ -47,6 +48,13 @@ impl Table {
     #[must_use]
     pub fn with_host(self, name: &str, addresses: &[IpAddr]) -> Self {
         self.with_host_answer(name, Ok(addresses.to_vec()))
+    }
+
+    /// With the names of an address.
+    #[must_use]
+    pub fn with_names(mut self, address: IpAddr, names: &[&str]) -> Self {
+        self.names.insert(address, names.iter().map(|name| (*name).to_owned()).collect());
+        self
     }
 
     /// With any answer about a host's addresses.
@@ -78,6 +86,10 @@ impl Resolver for Table {
             (None, None) => Err(self.otherwise.clone()),
         };
         ready(answer).boxed()
+    }
+
+    fn names(&self, address: IpAddr) -> BoxFuture<'_, Answer<String>> {
+        ready(self.names.get(&address).cloned().ok_or_else(|| self.otherwise.clone())).boxed()
     }
 
     fn configured_addresses<'a>(&'a self, host: &'a str, ip: IpVersion) -> BoxFuture<'a, Answer<IpAddr>> {

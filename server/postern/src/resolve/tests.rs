@@ -116,6 +116,10 @@ impl Resolver for Slow {
         if host.starts_with("slow") { Box::pin(std::future::pending()) } else { self.0.addresses(host, ip) }
     }
 
+    fn names(&self, address: IpAddr) -> BoxFuture<'_, Answer<String>> {
+        self.0.names(address)
+    }
+
     fn configured_addresses<'a>(&'a self, host: &'a str, ip: IpVersion) -> BoxFuture<'a, Answer<IpAddr>> {
         self.addresses(host, ip)
     }

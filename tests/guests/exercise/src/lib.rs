@@ -53,11 +53,12 @@ fn edit<T: std::fmt::Debug>(result: Result<T, HostError>) -> String {
 fn of_session(step: &[&str], session: &Session) -> Option<String> {
     Some(match step {
         ["session"] => format!(
-            "{} {} {} {} {} {} {:?}",
+            "{} {} {} {} {:?} {} {} {:?}",
             session.id(),
             session.listener(),
             session.peer_address(),
             session.peer_port(),
+            session.peer_name(),
             session.helo(),
             session.protocol(),
             session.user()

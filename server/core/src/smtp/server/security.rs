@@ -1,13 +1,14 @@
-//! STARTTLS (RFC 3207) and AUTH (RFC 4954) in a session: what is offered, and in which order things may be said.
+//! STARTTLS (RFC 3207), AUTH (RFC 4954) and XCLIENT in a session: what is offered, and in which order things may be said.
 //!
 //! Nothing may follow STARTTLS in what was read: whoever stands between client and server could have put it there, and
 //! it would count as said over TLS (CVE-2011-0411).
 
 use super::{Asked, Event, Server, State};
-use crate::hook::Credentials;
+use crate::hook::{Credentials, Protocol};
 use crate::mail::{EnhancedCode, Reply};
 use crate::smtp::auth::scram::Verifier;
 use crate::smtp::auth::{ClientFirst, Exchange, Mechanism, Mechanisms, Step};
+use crate::smtp::xclient::{self, Xclient};
 use bytes::BytesMut;
 use data_encoding::BASE64;
 
@@ -29,6 +30,8 @@ pub struct Access {
     pub auth_in_clear: bool,
     /// MAIL is refused before AUTH.
     pub must_authenticate: bool,
+    /// The client may say for whom it speaks.
+    pub xclient: bool,
 }
 
 /// How far a session is with TLS and AUTH.
@@ -68,6 +71,10 @@ impl Security {
         if !self.access.mechanisms.are_none() && self.allows_auth() {
             lines.push_str("\nAUTH ");
             lines.push_str(&self.access.mechanisms.names());
+        }
+        if self.access.xclient {
+            lines.push_str("\nXCLIENT ");
+            lines.push_str(xclient::ATTRIBUTES);
         }
         lines
     }
@@ -109,6 +116,27 @@ impl Server {
         self.state = State::Fresh;
         self.extended = false;
         self.security.tls = true;
+    }
+
+    /// The session is somebody else's from now on, and begins anew with a greeting. It `is_authenticated` if XCLIENT named
+    /// a user, and needs no EHLO if that has `said_hello`.
+    pub fn speaks_for(&mut self, access: Access, is_authenticated: bool, said_hello: Option<Protocol>) {
+        self.reset();
+        self.state = if said_hello.is_some() { State::Ready } else { State::Fresh };
+        self.extended = said_hello.is_some_and(|protocol| protocol != Protocol::Smtp);
+        (self.security.access, self.security.authenticated) = (access, is_authenticated);
+        self.greet();
+    }
+
+    pub(super) fn xclient(&mut self, client: Xclient) -> Option<Event> {
+        if !self.security.access.xclient {
+            self.refuse(550, EnhancedCode(5, 7, 0), "XCLIENT is not for this client");
+        } else if self.in_transaction() {
+            self.refuse(503, EnhancedCode(5, 5, 1), "A transaction is open already");
+        } else {
+            return Some(Event::Xclient(client));
+        }
+        None
     }
 
     /// Answers [`Event::Scram`]: what the server keeps of the user's password, and a nonce that nobody can guess.

@@ -49,6 +49,8 @@ pub struct SessionTable {
     pub listener: String,
     /// The client's end of the connection.
     pub peer: SocketAddr,
+    /// The name of its address.
+    pub peer_name: Option<String>,
     /// What it calls itself.
     pub helo: String,
     /// The authenticated user.
@@ -62,6 +64,7 @@ impl Default for SessionTable {
         Self {
             listener: "feeder".into(),
             peer: SocketAddr::from(([192, 0, 2, 1], 49152)),
+            peer_name: None,
             helo: "client.example".into(),
             user: None,
             attributes: BTreeMap::new(),

@@ -265,6 +265,7 @@ fn session(fixture: &Fixture) -> Session {
         id: "fixture".into(),
         listener: table.listener.as_str().into(),
         peer_addr: table.peer,
+        peer_name: table.peer_name.as_deref().map(Arc::from),
         helo: table.helo.as_str().into(),
         protocol: Protocol::Esmtp,
         tls: None,

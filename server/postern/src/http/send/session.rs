@@ -70,6 +70,7 @@ impl<S: Spool + Facts> Sender<S> {
             id: submission.intake.session_id(),
             listener: "http".into(),
             peer_addr: address,
+            peer_name: None,
             helo: literal(address.ip()).into(),
             protocol: Protocol::Http,
             tls: None,
