@@ -102,12 +102,12 @@ impl Item {
                     break;
                 }
                 '\\' => text.extend(chars.next().map(|(_, c)| c)),
-                '\r' | '\n' => {}
+                c if is_line_end(c) => {}
                 c => text.push(c),
             }
         }
         self.word(&text, false);
-        self.bare(&rest[..end]);
+        self.bare(&rest[..end].replace(is_line_end, ""));
         self.broken |= !closed;
         &rest[end..]
     }
@@ -122,7 +122,7 @@ impl Item {
             }
             quoted ^= c == '"' && !escaped;
             escaped = quoted && c == '\\' && !escaped;
-            if quoted || !c.is_whitespace() {
+            if quoted && !is_line_end(c) || !c.is_whitespace() {
                 inside.push(c);
             }
         }
@@ -143,6 +143,11 @@ impl Item {
         };
         address.contains('@').then_some(Mailbox { name, address })
     }
+}
+
+/// Of a fold: it is not part of the text, in quotes either (RFC 5322 section 3.2.2).
+fn is_line_end(c: char) -> bool {
+    matches!(c, '\r' | '\n')
 }
 
 fn skip_comment(rest: &str) -> &str {
@@ -188,6 +193,7 @@ mod tests {
         check("\"john doe\"@example.com", &[("", "\"john doe\"@example.com")]);
         check("X <\"a>b\"@c>", &[("X", "\"a>b\"@c")]);
         check("X <\"a b\" @c>", &[("X", "\"a b\"@c")]);
+        check("\"a\r\n b\"@c, \"X\r\n Y\" <\"a\r\n b\"@c>", &[("", "\"a b\"@c"), ("X Y", "\"a b\"@c")]);
         check("a . b @ example . com", &[("", "a.b@example.com")]);
         check("<@r1,@r2:a@b>", &[("", "a@b")]);
         check("a@[IPv6:2001:db8::1]", &[("", "a@[IPv6:2001:db8::1]")]);
