@@ -209,6 +209,8 @@ impl Server {
                         Some(Event::StartTls) => Some(self.go_ahead(input)),
                         event => event,
                     },
+                    // One line too many was none.
+                    None if self.state == State::Closed => None,
                     None => Some(Event::Input),
                 },
             };
