@@ -12,4 +12,5 @@ pub mod client;
 pub mod command;
 pub mod data;
 mod line;
+pub mod proxied;
 pub mod server;
