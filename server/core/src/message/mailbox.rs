@@ -38,7 +38,7 @@ pub(super) fn parse_into(value: &str, all: &mut Vec<Mailbox>) {
                 &rest[1..]
             }
             // The name of a group, unless it is an address as in `[IPv6:::1]`.
-            ':' if !item.bare.contains('@') => {
+            ':' if !item.in_domain => {
                 item = Item::default();
                 &rest[1..]
             }
@@ -57,6 +57,8 @@ struct Item {
     encoded: bool,
     /// The same words as they are: an address without angle brackets, unless it is `broken`.
     bare: String,
+    /// Is the at sign of an address among them? One in quotes is not.
+    in_domain: bool,
     broken: bool,
     address: Option<String>,
 }
@@ -79,7 +81,7 @@ impl Item {
     fn atom<'a>(&mut self, rest: &'a str) -> &'a str {
         let is_end = |(at, c): (usize, char)| {
             at > 0 && (c.is_whitespace() || matches!(c, '"' | '(' | '<' | ',' | ';'))
-                || (c == ':' && !self.bare.contains('@') && !rest[..at].contains('@'))
+                || (c == ':' && !self.in_domain && !rest[..at].contains('@'))
         };
         let end = rest.char_indices().find(|&at| is_end(at)).map_or(rest.len(), |(at, _)| at);
         let (atom, rest) = rest.split_at(end);
@@ -88,6 +90,7 @@ impl Item {
             _ => self.word(atom, false),
         }
         self.bare(atom);
+        self.in_domain |= atom.contains('@');
         rest
     }
 
@@ -204,6 +207,7 @@ mod tests {
         check("undisclosed-recipients:;", &[]);
         check("The team: a@b, C <c@d>; e@f", &[("", "a@b"), ("C", "c@d"), ("", "e@f")]);
         check("two words@a.b, a@b c@d, x@y", &[("", "x@y")]);
+        check("\"team@x\": a@b, C <c@d>;", &[("", "a@b"), ("C", "c@d")]);
         check("nobody, , <>, a@b", &[("", "a@b")]);
         check("A <a@b", &[("A", "a@b")]);
         check("\"never ends <a@b>", &[]);
