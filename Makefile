@@ -61,14 +61,22 @@ test: test-deps build guests ## all tests
 	for dir in plugin-sdk/ $(PLUGINS); do cargo test --locked --manifest-path "$${dir}Cargo.toml" --target-dir target/guests; done
 	cargo test --locked --release --workspace --exclude postern-core
 	@scripts/demo >/dev/null && echo "demo passed"
+	@scripts/fuzz all 3
 
 .PHONY: soak
 soak: test-deps build guests ## the long forms of the crash and load tests
 	POSTERN_SOAK=1 cargo test --locked --release -p postern-tests -- --nocapture
+	@scripts/fuzz all 600
+
+SECONDS := 60
+.PHONY: fuzz
+fuzz: ## fuzz one target: make fuzz TARGET=server SECONDS=600
+	@scripts/fuzz run "$(TARGET)" "$(SECONDS)"
 
 .PHONY: lint
 lint: ## formatting and lints, warnings denied
 	cargo fmt --all --check
+	cargo fmt --check --manifest-path tests/fuzz/Cargo.toml
 	for dir in plugin-sdk/ $(PLUGINS) $(GUESTS); do cargo fmt --check --manifest-path "$${dir}Cargo.toml"; done
 	cargo clippy --locked --release --workspace --all-targets -- -D warnings
 	cargo clippy --locked --release --workspace --features postern/wasi -- -D warnings

@@ -11,7 +11,12 @@ const LIMITS: [(&str, &str); 4] =
 
 fn unescape(text: &str) -> Vec<u8> {
     let (text, times) = text.rsplit_once('*').map_or((text, 1), |(text, times)| (text, times.parse().unwrap()));
-    text.replace("\\r", "\r").replace("\\n", "\n").replace("\\0", "\0").repeat(times).into_bytes()
+    text.replace("\\r", "\r")
+        .replace("\\n", "\n")
+        .replace("\\0", "\0")
+        .replace("\\x16", "\x16")
+        .repeat(times)
+        .into_bytes()
 }
 
 fn play(file: &std::path::Path, sink: &SmtpSink) {

@@ -1,7 +1,7 @@
 //! Drives the server's state machine by the transcripts in `tests/transcripts/server`, whole and byte by byte.
 //!
 //! The same files drive a real socket in the end-to-end tests. Their language: `C: ` a line of the client, `C- ` octets
-//! with escapes (`\r \n \0`) and no line end, `*N` at its end repeats it; `S: ` a line of the server, `*` for any rest;
+//! with escapes (`\r \n \0 \x16`) and no line end, `*N` at its end repeats it; `S: ` a line of the server, `*` for any rest;
 //! `! limit=value` before the session; `= queued N` and `= closed` what must be true at the end.
 
 #![allow(clippy::unwrap_used, reason = "tests")]
@@ -81,7 +81,12 @@ fn unescape(text: &str) -> Vec<u8> {
         Some((text, times)) => (text, times.parse().unwrap()),
         None => (text, 1),
     };
-    text.replace("\\r", "\r").replace("\\n", "\n").replace("\\0", "\0").repeat(times).into_bytes()
+    text.replace("\\r", "\r")
+        .replace("\\n", "\n")
+        .replace("\\0", "\0")
+        .replace("\\x16", "\x16")
+        .repeat(times)
+        .into_bytes()
 }
 
 fn play(file: &Path, step: usize) {

@@ -38,7 +38,7 @@ pub(super) fn parse_into(value: &str, all: &mut Vec<Mailbox>) {
                 &rest[1..]
             }
             // The name of a group, unless it is an address as in `[IPv6:::1]`.
-            ':' if !item.bare.contains('@') => {
+            ':' if !item.in_domain => {
                 item = Item::default();
                 &rest[1..]
             }
@@ -57,6 +57,8 @@ struct Item {
     encoded: bool,
     /// The same words as they are: an address without angle brackets, unless it is `broken`.
     bare: String,
+    /// Is the at sign of an address among them? One in quotes is not.
+    in_domain: bool,
     broken: bool,
     address: Option<String>,
 }
@@ -79,7 +81,7 @@ impl Item {
     fn atom<'a>(&mut self, rest: &'a str) -> &'a str {
         let is_end = |(at, c): (usize, char)| {
             at > 0 && (c.is_whitespace() || matches!(c, '"' | '(' | '<' | ',' | ';'))
-                || (c == ':' && !self.bare.contains('@') && !rest[..at].contains('@'))
+                || (c == ':' && !self.in_domain && !rest[..at].contains('@'))
         };
         let end = rest.char_indices().find(|&at| is_end(at)).map_or(rest.len(), |(at, _)| at);
         let (atom, rest) = rest.split_at(end);
@@ -88,6 +90,7 @@ impl Item {
             _ => self.word(atom, false),
         }
         self.bare(atom);
+        self.in_domain |= atom.contains('@');
         rest
     }
 
@@ -102,12 +105,12 @@ impl Item {
                     break;
                 }
                 '\\' => text.extend(chars.next().map(|(_, c)| c)),
-                '\r' | '\n' => {}
+                c if is_line_end(c) => {}
                 c => text.push(c),
             }
         }
         self.word(&text, false);
-        self.bare(&rest[..end]);
+        self.bare(&rest[..end].replace(is_line_end, ""));
         self.broken |= !closed;
         &rest[end..]
     }
@@ -122,7 +125,7 @@ impl Item {
             }
             quoted ^= c == '"' && !escaped;
             escaped = quoted && c == '\\' && !escaped;
-            if quoted || !c.is_whitespace() {
+            if quoted && !is_line_end(c) || !c.is_whitespace() {
                 inside.push(c);
             }
         }
@@ -143,6 +146,11 @@ impl Item {
         };
         address.contains('@').then_some(Mailbox { name, address })
     }
+}
+
+/// Of a fold: it is not part of the text, in quotes either (RFC 5322 section 3.2.2).
+fn is_line_end(c: char) -> bool {
+    matches!(c, '\r' | '\n')
 }
 
 fn skip_comment(rest: &str) -> &str {
@@ -188,6 +196,7 @@ mod tests {
         check("\"john doe\"@example.com", &[("", "\"john doe\"@example.com")]);
         check("X <\"a>b\"@c>", &[("X", "\"a>b\"@c")]);
         check("X <\"a b\" @c>", &[("X", "\"a b\"@c")]);
+        check("\"a\r\n b\"@c, \"X\r\n Y\" <\"a\r\n b\"@c>", &[("", "\"a b\"@c"), ("X Y", "\"a b\"@c")]);
         check("a . b @ example . com", &[("", "a.b@example.com")]);
         check("<@r1,@r2:a@b>", &[("", "a@b")]);
         check("a@[IPv6:2001:db8::1]", &[("", "a@[IPv6:2001:db8::1]")]);
@@ -198,6 +207,7 @@ mod tests {
         check("undisclosed-recipients:;", &[]);
         check("The team: a@b, C <c@d>; e@f", &[("", "a@b"), ("C", "c@d"), ("", "e@f")]);
         check("two words@a.b, a@b c@d, x@y", &[("", "x@y")]);
+        check("\"team@x\": a@b, C <c@d>;", &[("", "a@b"), ("C", "c@d")]);
         check("nobody, , <>, a@b", &[("", "a@b")]);
         check("A <a@b", &[("A", "a@b")]);
         check("\"never ends <a@b>", &[]);

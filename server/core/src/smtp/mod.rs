@@ -12,5 +12,6 @@ pub mod client;
 pub mod command;
 pub mod data;
 mod line;
+pub mod proxied;
 pub mod server;
 pub mod xclient;

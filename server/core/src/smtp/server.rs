@@ -8,6 +8,7 @@
 
 mod content;
 mod limits;
+mod refusal;
 mod security;
 
 pub use limits::{FutureRelease, Limits};
@@ -33,6 +34,11 @@ pub const COMMAND_TIMEOUT: Duration = Duration::from_secs(300);
 /// Commands that lead to no message (NOOP, RSET, VRFY, HELP, EHLO) which a session may send before and between messages;
 /// each one more counts as an error (Postfix: `smtpd_junk_command_limit`).
 const MAX_IDLE_COMMANDS: usize = 100;
+/// Recipients beyond the limit that a transaction may have; each one more counts as an error (Postfix:
+/// `smtpd_recipient_overshoot_limit`).
+const MAX_OVERSHOOT: usize = 1000;
+/// What TLS begins with (RFC 8446 section 5.1: a record of type handshake), and no command.
+const TLS_HANDSHAKE: u8 = 0x16;
 
 /// What the driver is to do next.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -116,6 +122,8 @@ pub struct Server {
     /// Since the last message.
     idle_commands: usize,
     recipients: usize,
+    /// Recipients of the transaction beyond the limit.
+    overshoot: usize,
     smtputf8: bool,
     /// The client said EHLO: extensions were offered.
     extended: bool,
@@ -152,6 +160,7 @@ impl Server {
             patience: usize::MAX,
             idle_commands: 0,
             recipients: 0,
+            overshoot: 0,
             smtputf8: false,
             extended: false,
             decoder: DataDecoder::new(limits.max_line),
@@ -225,6 +234,8 @@ impl Server {
                         Some(Event::StartTls) => Some(self.go_ahead(input)),
                         event => event,
                     },
+                    // One line too many was none.
+                    None if self.state == State::Closed => None,
                     None => Some(Event::Input),
                 },
             };
@@ -275,6 +286,12 @@ impl Server {
 
     /// The next command line without its line end; a line that is not one is answered here.
     fn line(&mut self, input: &mut BytesMut) -> Option<Bytes> {
+        if self.state == State::Fresh && input.first() == Some(&TLS_HANDSHAKE) && !self.skipping {
+            // There may never be a line end.
+            input.clear();
+            self.refuse_command(&CommandError::Foreign);
+            return None;
+        }
         loop {
             let Some(end) = memchr::memchr(b'\n', input) else {
                 if input.len() > self.max_line(input) {
@@ -364,11 +381,7 @@ impl Server {
                 None
             }
             Err(error) => {
-                let (code, enhanced) = codes(&error);
-                self.refuse(code, enhanced, error.to_string());
-                if error == CommandError::Foreign {
-                    self.state = State::Closed;
-                }
+                self.refuse_command(&error);
                 None
             }
         }
@@ -440,8 +453,12 @@ impl Server {
         } else if self.state == State::Chunks {
             self.refuse(503, EnhancedCode(5, 5, 1), "The content has begun already");
         } else if self.recipients >= self.limits.max_recipients {
-            // Not counted as an error: RFC 5321 section 4.5.3.1.10 has the client send the rest later.
+            // Not counted as an error: RFC 5321 section 4.5.3.1.10 has the client send the rest later. Up to a point.
             self.log_and_reply("COMMAND", Reply::new(452, EnhancedCode(4, 5, 3), "Too many recipients"));
+            self.overshoot += 1;
+            if self.overshoot > MAX_OVERSHOOT {
+                self.count_error();
+            }
         } else if recipient.notify.is_some() && !self.extended {
             self.not_offered("NOTIFY");
         } else if recipient.orcpt.is_some() && !self.extended {
@@ -458,56 +475,7 @@ impl Server {
         if self.state != State::Fresh {
             self.state = State::Ready;
         }
-        self.recipients = 0;
+        (self.recipients, self.overshoot) = (0, 0);
         self.smtputf8 = false;
-    }
-
-    fn reply_to(&mut self, code: u16, enhanced: EnhancedCode, text: &str) -> Option<Event> {
-        self.reply(&Reply::new(code, enhanced, text));
-        None
-    }
-
-    fn reply(&mut self, reply: &Reply) {
-        reply.write_to(&mut self.out);
-    }
-
-    fn refuse(&mut self, code: u16, enhanced: EnhancedCode, text: impl Into<String>) {
-        self.log_and_reply("COMMAND", Reply::new(code, enhanced, text));
-        self.count_error();
-    }
-
-    /// RFC 3461 section 4: its parameters belong to the extension, which HELO does not offer.
-    fn not_offered(&mut self, parameter: &str) {
-        let error = CommandError::Parameter(parameter.to_owned());
-        let (code, enhanced) = codes(&error);
-        self.refuse(code, enhanced, error.to_string());
-    }
-
-    fn log_and_reply(&mut self, stage: &'static str, reply: Reply) {
-        self.reply(&reply);
-        self.refusals.push(Refused { stage, reply });
-    }
-
-    fn count_error(&mut self) {
-        self.errors += 1;
-        if self.errors >= self.limits.max_errors.min(self.patience) && self.state != State::Closed {
-            let reply = Reply::new(421, EnhancedCode(4, 7, 0), format!("{} too many errors", self.hostname));
-            self.log_and_reply("COMMAND", reply);
-            self.state = State::Closed;
-        }
-    }
-}
-
-fn codes(error: &CommandError) -> (u16, EnhancedCode) {
-    match error {
-        CommandError::Unknown => (500, EnhancedCode(5, 5, 1)),
-        CommandError::Foreign => (554, EnhancedCode(5, 5, 1)),
-        CommandError::NotImplemented => (502, EnhancedCode(5, 5, 1)),
-        CommandError::Syntax(_) => (501, EnhancedCode(5, 5, 4)),
-        CommandError::Sender(_) => (501, EnhancedCode(5, 1, 7)),
-        CommandError::Recipient(_) => (501, EnhancedCode(5, 1, 3)),
-        CommandError::Value(_) => (501, EnhancedCode(5, 5, 4)),
-        CommandError::Parameter(_) => (555, EnhancedCode(5, 5, 4)),
-        CommandError::NeedsUtf8 => (553, EnhancedCode(5, 6, 7)),
     }
 }

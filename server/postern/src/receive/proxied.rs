@@ -1,6 +1,6 @@
 //! Who is behind a proxy: the PROXY protocol, version 1 and 2, before anything else on the connection.
 
-use proxy_header::{ParseConfig, ProxyHeader};
+use postern_core::smtp::proxied::{LONGEST_HEADER, proxy_client};
 use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -9,8 +9,6 @@ use tokio::net::TcpStream;
 
 /// How long a proxy has to send its header.
 const TIMEOUT: Duration = Duration::from_secs(5);
-/// Longest header, with what a proxy adds to version 2, in octets.
-const LONGEST: usize = 2048;
 /// A header comes in one segment nearly always; how long to wait before looking at one that did not again.
 const PAUSE: Duration = Duration::from_millis(10);
 
@@ -25,28 +23,21 @@ pub async fn read_header(stream: &mut TcpStream) -> io::Result<Option<SocketAddr
 }
 
 async fn read(stream: &mut TcpStream) -> io::Result<Option<SocketAddr>> {
-    let invalid = |text: &str| io::Error::new(io::ErrorKind::InvalidData, text.to_owned());
-    let mut seen = vec![0; LONGEST];
+    let mut seen = vec![0; LONGEST_HEADER];
     let mut before = 0;
     loop {
         let there = stream.peek(&mut seen).await?;
         if there == 0 {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
-        match ProxyHeader::parse(&seen[..there], ParseConfig::default()) {
-            Ok((header, length)) => {
-                let client = header.proxied_address().map(|address| address.source);
-                stream.read_exact(&mut vec![0; length]).await?;
-                return Ok(client);
-            }
-            Err(proxy_header::Error::BufferTooShort) if there < LONGEST => {
-                if there == before {
-                    tokio::time::sleep(PAUSE).await;
-                }
-                before = there;
-            }
-            Err(proxy_header::Error::BufferTooShort) => return Err(invalid("the PROXY header is too long")),
-            Err(error) => return Err(invalid(&format!("no PROXY header: {error}"))),
+        let found = proxy_client(&seen[..there]);
+        if let Some(client) = found.map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))? {
+            stream.read_exact(&mut vec![0; client.length]).await?;
+            return Ok(client.address);
         }
+        if there == before {
+            tokio::time::sleep(PAUSE).await;
+        }
+        before = there;
     }
 }
