@@ -136,7 +136,7 @@ fn known(section: &HttpUserSection) -> Result<Known, String> {
         return Err("name: it must have 1 to 255 octets without colons and control characters".to_owned());
     }
     if scopes.is_empty() {
-        return Err("scopes: it must have at least one of submit, impersonate, read, admin".to_owned());
+        return Err("scopes: it must have at least one of submit, impersonate, read, admin, plugin".to_owned());
     }
     if password.is_none() && token.is_none() {
         return Err("it needs a password or a token".to_owned());

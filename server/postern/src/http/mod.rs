@@ -1,14 +1,16 @@
 //! HTTP: the public API (`[http]`) over TCP, and the control socket, which speaks the native API (`/api/v1/…`) and `/metrics`
 //! over a Unix socket whose file permission is its credential. The only user of axum; it reaches the store through
-//! [`crate::spool`]'s traits alone, and messages come in by [`crate::intake`].
+//! [`crate::spool`]'s traits alone, messages come in by [`crate::intake`], and plugins answer what is theirs.
 
 mod actions;
+mod body;
 mod control;
 mod credentials;
 mod guard;
 mod listener;
 mod messages;
 mod openapi;
+mod plugin;
 mod problem;
 mod recipients;
 mod section;
@@ -30,7 +32,7 @@ use axum::extract::DefaultBodyLimit;
 use axum::extract::rejection::QueryRejection;
 use axum::http::{Method, StatusCode};
 use axum::middleware::{from_fn, from_fn_with_state};
-use axum::routing::{MethodRouter, get, post};
+use axum::routing::{MethodFilter, MethodRouter, get, on, post};
 use credentials::Credentials;
 use postern_core::hook::LiveHooks;
 use postern_core::route::QueueKey;
@@ -92,6 +94,9 @@ pub struct Api<S> {
     pub clock: fn() -> Timestamp,
 }
 
+/// The rest of a path, at its end.
+const REST: &str = "{*path}";
+
 /// One method of one path: what answers, and who may ask.
 struct Route {
     method: Method,
@@ -136,7 +141,11 @@ fn native<S: Spool>(api: &Api<S>) -> Vec<Route> {
 }
 
 fn router(routes: Vec<Route>) -> Router {
-    let add = |router: Router, route: Route| router.route(&route.path, route.handler);
+    let add = |router: Router, Route { path, handler, .. }: Route| match path.strip_suffix(REST) {
+        // The rest of a path may be empty, which a wildcard does not take.
+        Some(folder) => router.route(folder, handler.clone()).route(&path, handler),
+        None => router.route(&path, handler),
+    };
     routes.into_iter().fold(Router::new(), add).fallback(unknown_path).method_not_allowed_fallback(wrong_method)
 }
 
@@ -174,6 +183,25 @@ fn sending<S: Spool + Facts>(submission: &Arc<Submission<S>>) -> [Route; 2] {
     ]
 }
 
+/// What plugins answer.
+fn plugins<S: Spool>(api: &Api<S>) -> Vec<Route> {
+    let desk = Arc::new(plugin::Desk::new(Arc::clone(&api.hooks)));
+    let methods = [
+        (Method::GET, MethodFilter::GET),
+        (Method::POST, MethodFilter::POST),
+        (Method::PUT, MethodFilter::PUT),
+        (Method::PATCH, MethodFilter::PATCH),
+        (Method::DELETE, MethodFilter::DELETE),
+    ];
+    let route = |(method, filter)| Route {
+        method,
+        path: format!("/plugin/{{name}}/{REST}"),
+        scope: Scope::Plugin,
+        handler: on(filter, plugin::handle).layer(DefaultBodyLimit::disable()).with_state(Arc::clone(&desk)),
+    };
+    methods.into_iter().map(route).collect()
+}
+
 /// Serves the public listener until `stop` turns true.
 pub async fn serve<S: Spool + Facts>(
     socket: TcpListener,
@@ -186,6 +214,7 @@ pub async fn serve<S: Spool + Facts>(
     let mut routes = native(&api);
     routes.extend(sending(&Arc::new(submission)));
     routes.extend(reading(&api));
+    routes.extend(plugins(&api));
     routes.push(Route::get(openapi::PATH, MethodRouter::new()));
     let document = openapi::document(&routes);
     if let Some(route) = routes.last_mut() {

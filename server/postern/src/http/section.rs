@@ -82,11 +82,13 @@ pub enum Scope {
     Read,
     /// Change the queue, reload.
     Admin,
+    /// Call what plugins answer.
+    Plugin,
 }
 
 impl Scope {
     /// All of them.
-    pub const ALL: [Self; 4] = [Self::Submit, Self::Impersonate, Self::Read, Self::Admin];
+    pub const ALL: [Self; 5] = [Self::Submit, Self::Impersonate, Self::Read, Self::Admin, Self::Plugin];
 
     /// As in the config.
     #[must_use]
@@ -96,6 +98,7 @@ impl Scope {
             Self::Impersonate => "impersonate",
             Self::Read => "read",
             Self::Admin => "admin",
+            Self::Plugin => "plugin",
         }
     }
 }

@@ -1,9 +1,9 @@
 //! `POST /send`: messages as JSON of Nodemailer's shape.
 
+use super::super::body::{Pieces, Whole};
 use super::super::credentials::Caller;
 use super::super::listener::Peer;
 use super::super::problem::Problem;
-use super::body::{Pieces, Whole};
 use super::idempotency::{Digest, Key};
 use super::session::{Order, Sender};
 use super::{Sent, Submission, bulk};

@@ -3,7 +3,6 @@
 //! A 200 means what 250 means in SMTP: the message is on disk. Once a request is complete it is worked off whether the
 //! client waits for the answer or not; one that is cut off before leaves nothing.
 
-mod body;
 mod bulk;
 mod idempotency;
 mod json;

@@ -4,10 +4,10 @@
 //! `from` and `to` (repeated), or the fields `X-Envelope-From` and `X-Envelope-To` of the request, or that of the content's
 //! own header (From or Sender; To, Cc and Bcc).
 
+use super::super::body::Pieces;
 use super::super::credentials::Caller;
 use super::super::listener::Peer;
 use super::super::problem::Problem;
-use super::body::Pieces;
 use super::idempotency::{Digest, Key};
 use super::session::{Order, Sender, header};
 use super::{Sent, Submission};

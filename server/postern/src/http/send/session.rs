@@ -1,11 +1,11 @@
 //! One request as a session of intake: who it is from, and its messages one by one.
 
+use super::super::body::too_large;
 use super::super::credentials::Caller;
 use super::super::listener::Peer;
 use super::super::problem::Problem;
 use super::super::section::Scope;
 use super::Submission;
-use super::body::too_large;
 use super::idempotency::{Digest, Key};
 use crate::intake::Incoming;
 use crate::observe::delivery_log;
