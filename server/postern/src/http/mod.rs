@@ -23,8 +23,9 @@ pub use control::{Control, HookView, PluginView, PluginsView, Reloaded};
 pub use messages::MessageView;
 pub use problem::Problem;
 pub use recipients::{RecipientRow, RecipientsPage};
-pub use section::{Http, HttpSection, Scope};
+pub use section::{Http, HttpSection, HttpTlsMode, Scope};
 
+use crate::clients::Logins;
 use crate::intake::Intake;
 use crate::spool::{Facts, Spool};
 use axum::Router;
@@ -33,7 +34,7 @@ use axum::extract::rejection::QueryRejection;
 use axum::http::{Method, StatusCode};
 use axum::middleware::{from_fn, from_fn_with_state};
 use axum::routing::{MethodFilter, MethodRouter, get, on, post};
-use credentials::Credentials;
+use guard::Door;
 use postern_core::hook::LiveHooks;
 use postern_core::route::QueueKey;
 use postern_core::time::Timestamp;
@@ -150,12 +151,12 @@ fn router(routes: Vec<Route>) -> Router {
 }
 
 /// What the public listener serves: each route asks for its scope.
-fn public(mut routes: Vec<Route>, credentials: Arc<Credentials>) -> Router {
+fn public<S: Spool>(mut routes: Vec<Route>, door: Door<S>) -> Router {
     for route in &mut routes {
         let handler = std::mem::take(&mut route.handler);
         route.handler = handler.layer(from_fn_with_state(route.scope, guard::require));
     }
-    router(routes).layer(from_fn(slow::limited)).layer(from_fn_with_state(credentials, guard::identify))
+    router(routes).layer(from_fn(slow::limited)).layer(from_fn_with_state(Arc::new(door), guard::identify::<S>))
 }
 
 /// ZoneMTA's paths that read.
@@ -208,9 +209,11 @@ pub async fn serve<S: Spool + Facts>(
     http: Http,
     api: Api<S>,
     intake: Arc<Intake<S>>,
+    logins: Logins,
     stop: watch::Receiver<bool>,
 ) {
-    let submission = Submission::new(intake, api.spool.clone(), http.limits, http.policy, api.clock);
+    let door = Door::new(Arc::clone(&http.credentials), logins, Arc::clone(&intake));
+    let submission = Submission::new(Arc::clone(&intake), api.spool.clone(), &http, api.clock);
     let mut routes = native(&api);
     routes.extend(sending(&Arc::new(submission)));
     routes.extend(reading(&api));
@@ -220,8 +223,7 @@ pub async fn serve<S: Spool + Facts>(
     if let Some(route) = routes.last_mut() {
         route.handler = get(move || std::future::ready(axum::Json(document.clone())));
     }
-    let router = public(routes, Arc::clone(&http.credentials));
-    listener::serve(socket, router, http.max_connections, stop).await;
+    listener::serve(socket, http, public(routes, door), intake.hostname(), stop).await;
 }
 
 async fn unknown_path() -> Problem {

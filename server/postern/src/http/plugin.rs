@@ -7,14 +7,13 @@
 
 use super::body::{Pieces, Whole};
 use super::credentials::Caller;
-use super::listener::Peer;
 use super::problem::Problem;
 use axum::body::Body;
 use axum::extract::{Extension, Path, Request, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::Response;
 use bytes::Bytes;
-use postern_core::hook::{HttpAnswer, HttpRequest, LiveHooks, NoAnswer};
+use postern_core::hook::{HttpAnswer, HttpRequest, LiveHooks, NoAnswer, Session};
 use std::sync::Arc;
 use tokio::sync::Semaphore;
 
@@ -43,7 +42,7 @@ impl Desk {
 pub async fn handle(
     State(desk): State<Arc<Desk>>,
     Extension(caller): Extension<Caller>,
-    Extension(peer): Extension<Peer>,
+    Extension(session): Extension<Session>,
     Path(parameters): Path<Vec<(String, String)>>,
     request: Request,
 ) -> Result<Response, Problem> {
@@ -56,7 +55,7 @@ pub async fn handle(
         path: below(parts.uri.path()).to_owned(),
         query: parts.uri.query().map(str::to_owned),
         headers: visible(&parts.headers),
-        peer: peer.0.ip(),
+        peer: session.peer_addr.ip(),
         user: caller.name,
         body: Bytes::from(body),
     };

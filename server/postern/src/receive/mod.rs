@@ -3,24 +3,18 @@
 //! It knows sockets and time limits; what SMTP says is `postern_core::smtp::server`'s, what becomes of a message is
 //! [`crate::intake`]'s.
 
-mod clients;
-mod guard;
-mod login;
-mod network;
 mod proxied;
 mod section;
 mod session;
 mod stream;
-mod tls;
 
-pub use section::{Auth, CertificateSection, Listener, ListenerSection, ListenerTlsMode};
+pub use section::{Auth, Listener, ListenerSection, ListenerTlsMode};
 
+use crate::clients::{Guard, Logins, Seat, Tally, tls};
 use crate::intake::Intake;
 use crate::observe::delivery_log;
 use crate::spool::Spool;
 use crate::users::Users;
-use clients::Seat;
-use login::Logins;
 use postern_core::mail::{EnhancedCode, Reply};
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -53,9 +47,10 @@ pub async fn serve<S: Spool>(
     listener: Arc<Listener>,
     intake: Arc<Intake<S>>,
     users: Users,
+    tally: Tally,
     mut stop: watch::Receiver<bool>,
 ) {
-    let logins = Logins::new(users, listener.auth_failures);
+    let logins = Logins::new(users, Guard::new(listener.auth_failures, tally));
     let gate = Arc::new(Gate { listener: Arc::clone(&listener), intake: Arc::clone(&intake), logins });
     let mut look = tokio::time::interval(tls::LOOK);
     let slots = Arc::new(Semaphore::new(listener.max_sessions));

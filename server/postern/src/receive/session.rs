@@ -1,8 +1,8 @@
 //! One SMTP session over TCP or TLS: moves bytes between the connection and the state machine, and events to intake.
 
-use super::clients::Over;
 use super::stream::Stream;
-use super::{Auth, Gate, ListenerTlsMode, tls};
+use super::{Auth, Gate, ListenerTlsMode};
+use crate::clients::{Over, tls};
 use crate::intake::Incoming;
 use crate::observe::delivery_log;
 use crate::spool::Spool;

@@ -23,6 +23,7 @@ pub use section::{
     ZoneDsnSection, ZoneSection,
 };
 
+use crate::clients::{Guard, Logins, Tally};
 use crate::config::Config;
 use crate::deliver::{TlsClient, TlsError};
 use crate::intake::Intake;
@@ -196,6 +197,7 @@ impl Server {
     pub async fn run(self, stop: impl Future<Output = ()>, hangup: mpsc::Receiver<()>) -> Result<(), RunError> {
         let (stopping, stopped) = watch::channel(false);
         let mut tasks = JoinSet::new();
+        let tally = Tally::default();
         for (socket, listener) in self.listeners {
             let address = socket.local_addr().unwrap_or(listener.address);
             info!(listener = %listener.name, %address, "LISTENING");
@@ -204,6 +206,7 @@ impl Server {
                 listener,
                 Arc::clone(&self.intake),
                 self.users.clone(),
+                tally.clone(),
                 stopped.clone(),
             ));
         }
@@ -215,7 +218,8 @@ impl Server {
             clock: now,
         };
         if let Some((socket, http)) = self.http {
-            tasks.spawn(http::serve(socket, http, api.clone(), Arc::clone(&self.intake), stopped.clone()));
+            let logins = Logins::new(self.users.clone(), Guard::new(http.auth_failures, tally));
+            tasks.spawn(http::serve(socket, http, api.clone(), Arc::clone(&self.intake), logins, stopped.clone()));
         }
         let generations = Arc::clone(&self.generations);
         tasks.spawn(self.generations.run(hangup, stopped.clone()));
