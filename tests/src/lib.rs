@@ -8,6 +8,7 @@
 mod auth_peer;
 mod client;
 mod counting_sink;
+mod curl;
 mod daemon;
 mod disk;
 mod dnsmasq;
@@ -32,6 +33,7 @@ mod tls_sink;
 pub use auth_peer::AuthPeer;
 pub use client::{Client, Reply};
 pub use counting_sink::CountingSink;
+pub use curl::{curl, curl_url, send};
 pub use daemon::Daemon;
 pub use disk::Disk;
 pub use dnsmasq::Dnsmasq;

@@ -2,7 +2,9 @@
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
-use postern_tests::{AioSink, Postern, Setup, check, free_port, not_run, process, python, root, run, soak, wait_for};
+use postern_tests::{
+    AioSink, Postern, Setup, check, curl, free_port, not_run, process, python, root, run, send, soak, wait_for,
+};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 use std::io::{Read as _, Write as _};
@@ -19,31 +21,6 @@ fn queueing(http: &str, config: &str) -> Postern {
     let mut server = Postern::prepare(free_port(), setup);
     server.restart();
     server
-}
-
-/// What curl gets: the status and the body.
-fn curl(server: &Postern, path: &str, args: &[&str], body: Option<&[u8]>) -> (u16, String) {
-    let mut command = Command::new("curl");
-    command.args(["-sS", "--max-time", "120", "-w", "\n%{http_code}"]).args(args);
-    if body.is_some() {
-        command.args(["--data-binary", "@-"]);
-    }
-    command.arg(format!("http://127.0.0.1:{}{path}", server.http_port));
-    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    let mut stdin = child.stdin.take().unwrap();
-    // A refusal may come before all was taken.
-    let _ = stdin.write_all(body.unwrap_or_default());
-    drop(stdin);
-    let output = child.wait_with_output().unwrap();
-    let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    let (body, status) = text.rsplit_once('\n').unwrap_or_else(|| panic!("{output:?}"));
-    (status.parse().unwrap(), body.to_owned())
-}
-
-fn send(server: &Postern, message: &Value, args: &[&str]) -> (u16, Value) {
-    let args = [&["-H", JSON], args].concat();
-    let (status, body) = curl(server, "/send", &args, Some(message.to_string().as_bytes()));
-    (status, serde_json::from_str(&body).unwrap_or_else(|error| panic!("{status} {body}: {error}")))
 }
 
 fn raw(server: &Postern, query: &str, args: &[&str], content: &[u8]) -> (u16, Value) {

@@ -207,9 +207,14 @@ impl Response {
         Ok(())
     }
     pub fn add_header(&self, name: &str, value: &str) -> HostResult {
-        rules::header_name(name)?;
+        rules::http_name(name)?;
         rules::header_value(value)?;
-        self.0.borrow_mut().headers.push((name.into(), value.into()));
+        let headers = &mut self.0.borrow_mut().headers;
+        let octets: usize = headers.iter().map(|(name, value)| name.len() + value.len()).sum();
+        if headers.len() >= rules::MAX_FIELDS || octets + name.len() + value.len() > rules::MAX_FIELD_OCTETS {
+            return error("too-large", "an answer has at most 64 fields of 16 KiB together");
+        }
+        headers.push((name.into(), value.into()));
         Ok(())
     }
     pub fn write(&self, bytes: &[u8]) -> HostResult {

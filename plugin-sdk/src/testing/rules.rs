@@ -9,6 +9,9 @@ pub(crate) const MAX_HEADER: usize = 1 << 20;
 pub(crate) const MAX_PREPENDED: usize = 64 << 10;
 /// Body of an answer of the hook `http`.
 pub(crate) const MAX_ANSWER: usize = 1 << 20;
+/// Header fields of an answer of the hook `http`, and their octets.
+pub(crate) const MAX_FIELDS: usize = 64;
+pub(crate) const MAX_FIELD_OCTETS: usize = 16 << 10;
 /// Body of an answer to a request.
 pub(crate) const MAX_RESPONSE: usize = 4 << 20;
 /// A part as text.
@@ -22,6 +25,19 @@ pub(crate) const MAX_EDITS: u32 = 10_000;
 /// Notes in a session or on a message, and octets of one.
 const MAX_NOTES: usize = 128;
 const MAX_NOTE: usize = 4 << 10;
+/// Fields of an HTTP answer that plugins do not write.
+const OF_THE_SERVER: [&str; 10] = [
+    "connection",
+    "content-length",
+    "date",
+    "keep-alive",
+    "proxy-authenticate",
+    "proxy-connection",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+];
 /// 30 days in milliseconds.
 const MAX_DELAY: u64 = 30 * 24 * 3600 * 1000;
 
@@ -35,6 +51,18 @@ pub(crate) fn header_name(name: &str) -> HostResult {
         return Ok(());
     }
     error("bad-name", "a header field name is printable ASCII without colon or space")
+}
+
+/// Of an HTTP answer; some fields are the server's to say.
+pub(crate) fn http_name(name: &str) -> HostResult {
+    let is_token = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b);
+    if name.is_empty() || !name.bytes().all(is_token) {
+        return error("bad-name", "the name of an HTTP field is letters, digits and !#$%&'*+-.^_`|~");
+    }
+    if OF_THE_SERVER.iter().any(|own| name.eq_ignore_ascii_case(own)) {
+        return error("bad-name", &format!("{} is the server's to say", name.to_ascii_lowercase()));
+    }
+    Ok(())
 }
 
 pub(crate) fn header_value(value: &str) -> HostResult {

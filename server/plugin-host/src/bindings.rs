@@ -17,6 +17,7 @@ wasmtime::component::bindgen!({
             import postern:plugin/routing@0.1.0;
             import postern:plugin/delivery@0.1.0;
             import postern:plugin/failures@0.1.0;
+            import postern:plugin/exchange@0.1.0;
             import postern:plugin/log@0.1.0;
             import postern:plugin/config@0.1.0;
             import postern:plugin/metrics@0.1.0;
@@ -39,6 +40,7 @@ wasmtime::component::bindgen!({
             export postern:plugin/delivery-before@0.1.0;
             export postern:plugin/bounce@0.1.0;
             export postern:plugin/event@0.1.0;
+            export postern:plugin/http@0.1.0;
         }
     "#,
     world: "postern:host/called",
@@ -78,6 +80,8 @@ wasmtime::component::bindgen!({
         "postern:plugin/routing.routing": super::state::RoutingHandle,
         "postern:plugin/delivery.delivery": super::state::DeliveryHandle,
         "postern:plugin/failures.failures": super::state::FailuresHandle,
+        "postern:plugin/exchange.request": super::state::RequestHandle,
+        "postern:plugin/exchange.response": super::state::ResponseHandle,
         "postern:plugin/http-client.request": super::capabilities::HttpRequest,
         "postern:plugin/http-client.response": super::services::Incoming,
     },

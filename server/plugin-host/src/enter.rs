@@ -62,7 +62,11 @@ impl Instance {
                 (Some(hook), Some(batch)) => pass(hook.call_events(store, &batch).await?),
                 _ => Ok(Answer::Pass),
             },
-            HookPoint::Sign | HookPoint::Http => Ok(Answer::Pass),
+            HookPoint::Http => match &guests.http {
+                Some(hook) => pass(hook.call_handle(store, the(), the()).await?),
+                None => Ok(Answer::Pass),
+            },
+            HookPoint::Sign => Ok(Answer::Pass),
         })
     }
 

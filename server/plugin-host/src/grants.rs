@@ -15,7 +15,7 @@ const PACKAGE: &str = "postern:plugin/";
 const VERSION: (u64, u64) = (0, 1);
 
 /// Interfaces that need no grant.
-const FREE: [&str; 11] = [
+const FREE: [&str; 12] = [
     "types",
     "session",
     "credentials",
@@ -24,6 +24,7 @@ const FREE: [&str; 11] = [
     "routing",
     "delivery",
     "failures",
+    "exchange",
     "log",
     "config",
     "metrics",
@@ -235,6 +236,7 @@ pub(crate) fn linker(engine: &Engine, granted: &Granted) -> wasmtime::Result<Lin
     api::routing::add_to_linker::<_, Own>(&mut linker, |state| state)?;
     api::delivery::add_to_linker::<_, Own>(&mut linker, |state| state)?;
     api::failures::add_to_linker::<_, Own>(&mut linker, |state| state)?;
+    api::exchange::add_to_linker::<_, Own>(&mut linker, |state| state)?;
     api::log::add_to_linker::<_, Own>(&mut linker, |state| state)?;
     api::config::add_to_linker::<_, Own>(&mut linker, |state| state)?;
     api::metrics::add_to_linker::<_, Own>(&mut linker, |state| state)?;

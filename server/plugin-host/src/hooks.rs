@@ -74,6 +74,7 @@ hooks! {
     delivery_before: delivery_before, HookPoint::DeliveryBefore => HookPoint::DeliveryBefore;
     bounce: bounce, HookPoint::Bounce => HookPoint::Bounce;
     event: event, HookPoint::Event => HookPoint::Event;
+    http: http, HookPoint::Http => HookPoint::Http;
 }
 
 impl HookIndices {

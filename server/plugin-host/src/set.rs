@@ -4,11 +4,11 @@ use crate::instance::CallError;
 use crate::load::OnError;
 use crate::plugin::{About, Done, Plugin};
 use crate::said::Said;
-use crate::subject::{Held, Subject};
+use crate::subject::{Exchange, Held, Subject};
 use futures_util::future::BoxFuture;
 use postern_core::hook::{
-    Credentials, Decision, Delivery, Disposition, Failures, HookPoint, Hooks, Identity, Refusal, Routing, Session,
-    Transaction,
+    Credentials, Decision, Delivery, Disposition, Failures, HookPoint, Hooks, HttpAnswer, HttpRequest, Identity,
+    NoAnswer, Refusal, Routing, Session, Transaction,
 };
 use postern_core::mail::{EnhancedCode, Recipient, Reply};
 use std::sync::Arc;
@@ -375,5 +375,46 @@ impl Hooks for PluginSet {
             let (called, _) = plugin.call(HookPoint::Event, subject, start, start + self.budget).await;
             called.map(|_| ()).map_err(|error| format!("{}: {error}", error.kind().name()))
         })
+    }
+
+    fn http<'a>(&'a self, plugin: &'a str, request: HttpRequest) -> BoxFuture<'a, Result<HttpAnswer, NoAnswer>> {
+        Box::pin(async move {
+            let user = request.user.clone();
+            let about = About { listener: Some("http"), user: user.as_deref(), ..About::default() };
+            let wants = |plugin: &&Arc<Plugin>| plugin.wants(HookPoint::Http, about);
+            let plugin = self.plugin(plugin).filter(wants).ok_or(NoAnswer::Unknown)?;
+            let _room = self.room.try_acquire().map_err(|_| NoAnswer::Busy)?;
+            let start = Instant::now();
+            let subject = Subject::Exchange(Box::new(Exchange { request, answer: HttpAnswer::default() }));
+            let (called, _) = plugin.call(HookPoint::Http, subject, start, start + self.budget).await;
+            let answer = match called {
+                Ok(Done { subject: Subject::Exchange(exchange), .. }) => exchange.answer,
+                // A call gives back what it was given.
+                Ok(_) => return Err(NoAnswer::Failed),
+                Err(error) => return Err(unanswered(plugin, &error)),
+            };
+            if plugin.spec.shadow {
+                let (plugin, octets) = (plugin.author(), answer.body.len());
+                tracing::info!(plugin, hook = HookPoint::Http.name(), status = answer.status, octets, "SHADOW");
+                return Err(NoAnswer::Unknown);
+            }
+            Ok(answer)
+        })
+    }
+}
+
+/// Logs why a request has no answer. `on_error` is about mail: here nothing can be put off or let pass.
+fn unanswered(plugin: &Plugin, error: &CallError) -> NoAnswer {
+    if !matches!(error, CallError::Resting) {
+        let (author, kind) = (plugin.author(), error.kind().name());
+        tracing::warn!(plugin = author, hook = HookPoint::Http.name(), kind, "plugin call failed: {error}");
+    }
+    match error {
+        // The clients of a shadow are not to see what it does.
+        _ if plugin.spec.shadow => NoAnswer::Unknown,
+        CallError::Refused(_) => NoAnswer::Refused,
+        CallError::Deadline => NoAnswer::Late,
+        CallError::Busy | CallError::Instance(_) | CallError::Resting => NoAnswer::Busy,
+        CallError::Trap(_) | CallError::Cpu(_) | CallError::Memory(_) | CallError::Verdict(_) => NoAnswer::Failed,
     }
 }

@@ -33,6 +33,10 @@ pub struct RoutingHandle;
 pub struct DeliveryHandle;
 /// Behind a guest's `failures`.
 pub struct FailuresHandle;
+/// Behind a guest's `request` of the hook `http`.
+pub struct RequestHandle;
+/// Behind its `response`.
+pub struct ResponseHandle;
 
 /// How many edits one call may make.
 const MAX_EDITS: usize = 10_000;
@@ -125,6 +129,10 @@ impl GuestState {
 
     pub(crate) fn subject(&self) -> &Subject {
         &self.subject
+    }
+
+    pub(crate) fn subject_mut(&mut self) -> &mut Subject {
+        &mut self.subject
     }
 
     pub(crate) fn session(&self) -> wasmtime::Result<&Session> {

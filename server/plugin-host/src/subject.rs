@@ -1,6 +1,8 @@
 //! What a call is about, and what it answers.
 
-use postern_core::hook::{Change, Credentials, Delivery, Failures, Routing, Session, Transaction};
+use postern_core::hook::{
+    Change, Credentials, Delivery, Failures, HttpAnswer, HttpRequest, Routing, Session, Transaction,
+};
 use postern_core::mail::{QueueId, Recipient};
 
 /// What a call is about: the plugin's own copy, which is kept only if the call succeeds.
@@ -18,6 +20,13 @@ pub(crate) enum Subject {
     Failures(Failures),
     /// Events, each as JSON.
     Events(Vec<String>),
+    Exchange(Box<Exchange>),
+}
+
+/// An HTTP request, its body as far as the plugin has not read it, and the answer.
+pub(crate) struct Exchange {
+    pub(crate) request: HttpRequest,
+    pub(crate) answer: HttpAnswer,
 }
 
 /// What the caller of a hook has: each plugin gets a copy, which takes its place if the call succeeds.
@@ -83,7 +92,7 @@ impl Subject {
             }
             Self::Delivery(delivery) => Some(delivery.id),
             Self::Failures(failures) => Some(failures.id),
-            Self::None | Self::Session(_) | Self::Login(..) | Self::Events(_) => None,
+            Self::None | Self::Session(_) | Self::Login(..) | Self::Events(_) | Self::Exchange(_) => None,
         }
     }
 
@@ -94,7 +103,7 @@ impl Subject {
             Self::Message(transaction) | Self::Recipient(transaction, _) | Self::Routing(transaction, _) => {
                 Some(&transaction.session.id)
             }
-            Self::None | Self::Delivery(_) | Self::Failures(_) | Self::Events(_) => None,
+            Self::None | Self::Delivery(_) | Self::Failures(_) | Self::Events(_) | Self::Exchange(_) => None,
         }
     }
 }

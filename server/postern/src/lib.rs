@@ -2,6 +2,7 @@
 //! shell around [`cli::main`].
 
 pub mod cli;
+pub mod clients;
 pub mod config;
 pub mod deliver;
 pub mod events;

@@ -4,6 +4,7 @@
 
 mod credentials;
 mod delivery;
+mod exchange;
 mod live;
 mod routing;
 mod scratch;
@@ -12,6 +13,7 @@ mod transaction;
 
 pub use credentials::{Credentials, Identity, Proof};
 pub use delivery::{Decision, Delivery, Failed, FailureAction, Failures};
+pub use exchange::{HttpAnswer, HttpRequest, NoAnswer};
 pub use live::LiveHooks;
 pub use routing::{Places, Routed, Routing};
 pub use scratch::{MemoryScratch, Scratch, ScratchWriter};
@@ -101,7 +103,7 @@ impl HookPoint {
     /// Does this version of the server call it? The others are frozen, so that plugins can be written for them.
     #[must_use]
     pub fn is_called(self) -> bool {
-        !matches!(self, Self::Sign | Self::Http)
+        !matches!(self, Self::Sign)
     }
 }
 
@@ -151,6 +153,12 @@ pub trait Hooks: Send + Sync + 'static {
     /// # Errors
     /// It did not take the batch; the text is for the log.
     fn events<'a>(&'a self, consumer: &'a str, batch: Vec<String>) -> BoxFuture<'a, Result<(), String>>;
+
+    /// [`HookPoint::Http`]: the answer of the plugin of this name.
+    ///
+    /// # Errors
+    /// Why there is none.
+    fn http<'a>(&'a self, plugin: &'a str, request: HttpRequest) -> BoxFuture<'a, Result<HttpAnswer, NoAnswer>>;
 }
 
 /// A server without plugins.
@@ -208,5 +216,9 @@ impl Hooks for NoHooks {
 
     fn events<'a>(&'a self, _consumer: &'a str, _batch: Vec<String>) -> BoxFuture<'a, Result<(), String>> {
         Box::pin(ready(Ok(())))
+    }
+
+    fn http<'a>(&'a self, _plugin: &'a str, _request: HttpRequest) -> BoxFuture<'a, Result<HttpAnswer, NoAnswer>> {
+        Box::pin(ready(Err(NoAnswer::Unknown)))
     }
 }

@@ -5,6 +5,7 @@
 mod credentials;
 mod delivery;
 mod envelope;
+mod exchange;
 mod failures;
 mod message;
 mod part;

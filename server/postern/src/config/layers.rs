@@ -11,7 +11,7 @@ use toml::{Table, Value};
 pub const ENV_PREFIX: &str = "POSTERN__";
 
 /// Keys that hold paths; a relative one belongs to the folder of the file that names it. `*` stands for any name.
-const PATHS: [&[&str]; 13] = [
+const PATHS: [&[&str]; 17] = [
     &["data_dir"],
     &["tls", "roots"],
     &["plugin", "*", "component"],
@@ -21,6 +21,10 @@ const PATHS: [&[&str]; 13] = [
     &["listener", "*", "key"],
     &["listener", "*", "certificates", "*", "certificate"],
     &["listener", "*", "certificates", "*", "key"],
+    &["http", "certificate"],
+    &["http", "key"],
+    &["http", "certificates", "*", "certificate"],
+    &["http", "certificates", "*", "key"],
     &["http", "user", "*", "password", "file"],
     &["http", "user", "*", "token", "file"],
     &["user", "*", "password", "file"],

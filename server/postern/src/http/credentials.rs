@@ -1,4 +1,5 @@
-//! Who calls: `[[http.user]]`, by Basic (argon2 hashes) or Bearer (SHA-256 of tokens).
+//! Who calls: `[[http.user]]`, by Basic (argon2 hashes) or Bearer (SHA-256 of tokens). Those of `[user]` and of plugins are
+//! [`Logins`](crate::clients::Logins)' to know.
 //!
 //! Neither passwords nor tokens are kept, logged or part of an answer.
 
@@ -6,6 +7,7 @@ use super::section::{HttpUserSection, Scope};
 use crate::config::Secret;
 use crate::users::{UserSection, Users};
 use data_encoding::{BASE64, HEXLOWER_PERMISSIVE};
+use postern_core::hook::{Credentials as Given, Proof};
 use sha2::{Digest as _, Sha256};
 use std::collections::BTreeMap;
 use std::fmt;
@@ -13,6 +15,8 @@ use std::sync::Arc;
 
 /// Longer passwords are not tried.
 const MAX_PASSWORD: usize = 1024;
+/// Nor names, in octets.
+const MAX_NAME: usize = 255;
 
 /// A caller that is known.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,8 +46,10 @@ pub struct Credentials {
     callers: Vec<Known>,
     /// The passwords of `[[http.user]]`.
     own: Users,
-    /// `[user]`: they may submit.
+    /// `[user]`.
     users: Users,
+    /// `auth_required`
+    required: bool,
     /// There was nobody at the start, when the address was checked for that.
     began_empty: bool,
 }
@@ -64,7 +70,7 @@ impl Credentials {
     ///
     /// # Errors
     /// One line that names the user and the key.
-    pub fn new(sections: &[HttpUserSection], users: &Users) -> Result<Self, String> {
+    pub fn new(sections: &[HttpUserSection], users: &Users, required: bool) -> Result<Self, String> {
         let mut callers: Vec<Known> = Vec::new();
         let mut passwords = BTreeMap::new();
         for section in sections {
@@ -85,23 +91,34 @@ impl Credentials {
         };
         let own = Users::check(&passwords).map_err(named)?;
         let began_empty = callers.is_empty() && users.is_empty();
-        Ok(Self { callers, own, users: users.clone(), began_empty })
+        Ok(Self { callers, own, users: users.clone(), required, began_empty })
     }
 
-    /// Is nobody configured? A reload that takes the last user away does not open what was closed.
+    /// Does nobody have to say who it is? A reload that takes the last user away does not open what was closed.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.began_empty && self.users.is_empty()
+        !self.required && self.began_empty && self.users.is_empty()
     }
 
-    /// Whom the value of an Authorization field belongs to.
-    pub async fn caller(&self, authorization: &str) -> Option<Caller> {
-        let (scheme, given) = authorization.trim().split_once(' ')?;
-        let given = given.trim();
-        match scheme.to_ascii_lowercase().as_str() {
-            "bearer" => self.by_token(given),
-            "basic" => self.by_password(given).await,
-            _ => None,
+    /// Which of `[[http.user]]` it is; `Some(None)` if the name is one of theirs and the password is not.
+    pub async fn own(&self, given: &Given) -> Option<Option<Caller>> {
+        let password = match &given.proof {
+            Proof::Token(token) => return self.by_token(token).map(Some),
+            Proof::Password(password) => password,
+            Proof::Exchange(_) => return None,
+        };
+        self.own.get(&given.user)?;
+        let is_right = self.own.verify(&given.user, password).await;
+        let known = self.callers.iter().find(|known| known.caller.name.as_deref() == Some(&*given.user));
+        Some(known.filter(|_| is_right).map(|known| known.caller.clone()))
+    }
+
+    /// A name that nobody has takes as long as a wrong password, also where `[user]` has none to compare with.
+    pub async fn pretend(&self, given: &Given) {
+        if let Proof::Password(password) = &given.proof
+            && self.users.is_empty()
+        {
+            self.own.verify(&given.user, password).await;
         }
     }
 
@@ -110,24 +127,29 @@ impl Credentials {
         // How long the comparison of digests takes tells nothing of the tokens.
         self.callers.iter().find(|known| known.token == Some(digest)).map(|known| known.caller.clone())
     }
+}
 
-    async fn by_password(&self, given: &str) -> Option<Caller> {
-        let decoded = BASE64.decode(given.as_bytes()).ok()?;
-        let text = String::from_utf8(decoded).ok()?;
-        let (name, password) = text.split_once(':')?;
-        if password.len() > MAX_PASSWORD {
-            return None;
-        }
-        if self.own.get(name).is_some() || self.users.is_empty() {
-            let is_right = self.own.verify(name, password).await;
-            let known = self.callers.iter().find(|known| known.caller.name.as_deref() == Some(name));
-            return known.filter(|_| is_right).map(|known| known.caller.clone());
-        }
-        // A name that nobody has takes as long as a wrong password.
-        let is_right = self.users.verify(name, password).await;
-        let name = self.users.get(name).filter(|_| is_right)?;
-        Some(Caller { name: Some(name), scopes: [Scope::Submit].into() })
+/// What an Authorization field has: None if it is neither Basic nor Bearer, or is no such thing.
+#[must_use]
+pub fn given(authorization: &str) -> Option<Given> {
+    let (scheme, given) = authorization.trim().split_once(' ')?;
+    let given = given.trim();
+    if scheme.eq_ignore_ascii_case("bearer") {
+        let proof = Proof::Token(given.to_owned());
+        return Some(Given { mechanism: "HTTP-BEARER", user: String::new(), authorization: None, proof });
     }
+    if !scheme.eq_ignore_ascii_case("basic") {
+        return None;
+    }
+    let decoded = BASE64.decode(given.as_bytes()).ok()?;
+    let text = String::from_utf8(decoded).ok()?;
+    let (name, password) = text.split_once(':')?;
+    // The name may come to stand in the log, in Received and in the queue.
+    if name.is_empty() || name.len() > MAX_NAME || name.contains(char::is_control) || password.len() > MAX_PASSWORD {
+        return None;
+    }
+    let proof = Proof::Password(password.to_owned());
+    Some(Given { mechanism: "HTTP-BASIC", user: name.to_owned(), authorization: None, proof })
 }
 
 fn known(section: &HttpUserSection) -> Result<Known, String> {
@@ -136,7 +158,7 @@ fn known(section: &HttpUserSection) -> Result<Known, String> {
         return Err("name: it must have 1 to 255 octets without colons and control characters".to_owned());
     }
     if scopes.is_empty() {
-        return Err("scopes: it must have at least one of submit, impersonate, read, admin".to_owned());
+        return Err("scopes: it must have at least one of submit, impersonate, read, admin, plugin".to_owned());
     }
     if password.is_none() && token.is_none() {
         return Err("it needs a password or a token".to_owned());
@@ -171,31 +193,37 @@ mod tests {
         };
         let hash = |password| crate::users::PasswordHash::new(password).unwrap().to_string();
         let sections = [section("a", Some(hash("correct horse")), None), section("b", None, Some("t0ken"))];
+        let users = Users::check(&BTreeMap::new()).unwrap();
+        let credentials = Credentials::new(&sections, &users, false).unwrap();
+        let basic = |text: &str| format!("Basic {}", BASE64.encode(text.as_bytes()));
+        let check = async |authorization: &str, expected: Option<Option<&str>>| {
+            let found = match given(authorization) {
+                Some(given) => credentials.own(&given).await,
+                None => None,
+            };
+            let name = |caller: Caller| caller.name.unwrap().to_string();
+            let found = found.map(|caller| caller.map(name));
+            assert_eq!(found, expected.map(|name| name.map(str::to_owned)), "{authorization}");
+        };
+        check(&basic("a:correct horse"), Some(Some("a"))).await;
+        check(&basic("a:correct horse"), Some(Some("a"))).await;
+        check(&basic("a:wrong"), Some(None)).await;
+        check(&basic("b:correct horse"), None).await;
+        check(&basic("c:correct horse"), None).await;
+        check("bearer t0ken", Some(Some("b"))).await;
+        check("Bearer t0ke", None).await;
+        for none in
+            ["basic !", &basic("a"), &basic(":x"), &basic("a\r\nb:x"), "Digest x", "", &basic(&"x".repeat(2000))]
+        {
+            assert!(given(none).is_none(), "{none}");
+        }
+        assert!(!format!("{credentials:?}").contains("argon2"));
+        assert!(!Credentials::new(&[], &users, true).unwrap().is_empty());
         let user = UserSection { password: Some(Secret::Text(hash("battery"))), scram: None };
         let users = Users::check(&BTreeMap::from([("c".to_owned(), user)])).unwrap();
-        let credentials = Credentials::new(&sections, &users).unwrap();
-        let basic = |text: &str| format!("Basic {}", BASE64.encode(text.as_bytes()));
-        let check = async |authorization: &str, expected: Option<&str>| {
-            let caller = credentials.caller(authorization).await;
-            assert_eq!(caller.and_then(|caller| caller.name).as_deref(), expected, "{authorization}");
-        };
-        check(&basic("a:correct horse"), Some("a")).await;
-        check(&basic("a:correct horse"), Some("a")).await;
-        check(&basic("a:wrong"), None).await;
-        check(&basic("b:correct horse"), None).await;
-        check(&basic("a"), None).await;
-        check(&basic("c:battery"), Some("c")).await;
-        check(&basic("c:correct horse"), None).await;
-        assert_eq!(&*credentials.caller(&basic("c:battery")).await.unwrap().scopes, [Scope::Submit]);
-        check("basic !", None).await;
-        check("bearer t0ken", Some("b")).await;
-        check("Bearer t0ke", None).await;
-        check("Digest x", None).await;
-        check("", None).await;
-        assert!(!format!("{credentials:?}").contains("argon2"));
-        let only_users = Credentials::new(&[], &users).unwrap();
+        let only_users = Credentials::new(&[], &users, false).unwrap();
         assert!(!only_users.is_empty());
         users.take_over(&Users::check(&BTreeMap::new()).unwrap());
-        assert!(!only_users.is_empty() && only_users.caller(&basic("c:battery")).await.is_none());
+        assert!(!only_users.is_empty());
     }
 }

@@ -1,21 +1,32 @@
-//! The public listener: connections over TCP, a bounded number of them, each with limits on how slow it may be.
+//! The public listener: connections over TCP or TLS, a bounded number of them, each with limits on how slow it may be.
 
+use super::Http;
+use super::problem::Problem;
 use super::slow::Taking;
+use crate::clients::tls::{HANDSHAKE_TIMEOUT, LOOK, agreed};
+use crate::observe::delivery_log;
 use axum::Router;
 use axum::extract::Request;
+use axum::response::IntoResponse as _;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::{Service as _, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
+use postern_core::hook::SessionTls;
+use std::convert::Infallible;
+use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use tracing::{debug, info, warn};
 
+/// As in the log.
+const NAME: &str = "http";
 /// How long the header of a request may take, and a connection may be idle before the next one.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
 /// Longest header of a request, in octets.
@@ -26,16 +37,30 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 const STOP_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The client's end of the connection of a request.
-#[derive(Clone, Copy, Debug)]
-pub struct Peer(pub SocketAddr);
+#[derive(Clone, Debug)]
+pub struct Peer {
+    /// Its address.
+    pub addr: SocketAddr,
+    /// None in clear.
+    pub tls: Option<Arc<SessionTls>>,
+}
+
+/// What connections share.
+struct Shared {
+    http: Http,
+    router: Router,
+    hostname: String,
+}
 
 /// Serves `router` until `stop` turns true, then lets requests in flight finish.
-pub async fn serve(socket: TcpListener, router: Router, max_connections: usize, mut stop: watch::Receiver<bool>) {
+pub async fn serve(socket: TcpListener, http: Http, router: Router, hostname: &str, mut stop: watch::Receiver<bool>) {
     match socket.local_addr() {
-        Ok(address) => info!(listener = "http", %address, "LISTENING"),
-        Err(error) => warn!(listener = "http", %error, "has no address"),
+        Ok(address) => info!(listener = NAME, %address, "LISTENING"),
+        Err(error) => warn!(listener = NAME, %error, "has no address"),
     }
-    let slots = Arc::new(Semaphore::new(max_connections));
+    let slots = Arc::new(Semaphore::new(http.max_connections));
+    let shared = Arc::new(Shared { http, router, hostname: hostname.to_owned() });
+    let mut look = tokio::time::interval(LOOK);
     let mut connections = JoinSet::new();
     loop {
         let accepted = async {
@@ -43,22 +68,31 @@ pub async fn serve(socket: TcpListener, router: Router, max_connections: usize, 
             let slot = Arc::clone(&slots).acquire_owned().await;
             (slot, socket.accept().await)
         };
-        let (slot, accepted) = tokio::select! {
-            accepted = accepted => accepted,
+        let accepted = tokio::select! {
+            accepted = accepted => Some(accepted),
+            _ = look.tick(), if shared.http.tls.is_some() => None,
             _ = stop.wait_for(|stop| *stop) => break,
+        };
+        let Some((slot, accepted)) = accepted else {
+            if let Some(tls) = &shared.http.tls {
+                tls.look(NAME).await;
+            }
+            continue;
         };
         while connections.try_join_next().is_some() {}
         let (stream, peer) = match accepted {
             Ok(accepted) => accepted,
             Err(error) => {
-                warn!(listener = "http", %error, "can't accept a connection");
+                warn!(listener = NAME, %error, "can't accept a connection");
                 tokio::time::sleep(ACCEPT_PAUSE).await;
                 continue;
             }
         };
-        let (router, stop) = (router.clone(), stop.clone());
+        let (shared, stop) = (Arc::clone(&shared), stop.clone());
         connections.spawn(async move {
-            connection(stream, peer, router, stop).await;
+            if let Err(error) = connection(stream, peer, &shared, stop).await {
+                debug!(%peer, error, "HTTP connection");
+            }
             drop(slot);
         });
     }
@@ -67,18 +101,60 @@ pub async fn serve(socket: TcpListener, router: Router, max_connections: usize, 
     let _ = tokio::time::timeout(STOP_TIMEOUT, all_ended).await;
 }
 
-async fn connection(stream: TcpStream, peer: SocketAddr, router: Router, mut stop: watch::Receiver<bool>) {
+/// One connection to its end.
+async fn connection(
+    stream: TcpStream,
+    peer: SocketAddr,
+    shared: &Shared,
+    mut stop: watch::Receiver<bool>,
+) -> Result<(), String> {
     let _ = stream.set_nodelay(true);
-    let peer = Peer(SocketAddr::new(peer.ip().to_canonical(), peer.port()));
-    let router = TowerToHyperService::new(router);
+    let addr = SocketAddr::new(peer.ip().to_canonical(), peer.port());
+    // Held to the end of the connection.
+    let seat = shared.http.clients.connect(addr.ip());
+    let refused = seat.as_ref().err().map(|over| {
+        delivery_log::noqueue("-", addr, "CONNECT", &over.at_connect(&shared.hostname), &over.limit);
+        Problem::from(over.clone())
+    });
+    let Some(tls) = &shared.http.tls else {
+        return requests(stream, Peer { addr, tls: None }, refused, shared, stop).await;
+    };
+    let handshake = tokio::time::timeout(HANDSHAKE_TIMEOUT, tls.accept(stream));
+    let done = tokio::select! {
+        done = Box::pin(handshake) => done.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())),
+        _ = stop.wait_for(|stop| *stop) => return Ok(()),
+    };
+    let stream = done.map_err(|error| format!("TLS handshake failed: {error}"))?;
+    let agreed = Some(Arc::new(agreed(&stream)));
+    requests(stream, Peer { addr, tls: agreed }, refused, shared, stop).await
+}
+
+/// The requests of one connection; where it is refused all the same, the first is told why.
+async fn requests<T: AsyncRead + AsyncWrite + Unpin>(
+    stream: T,
+    peer: Peer,
+    refused: Option<Problem>,
+    shared: &Shared,
+    mut stop: watch::Receiver<bool>,
+) -> Result<(), String> {
+    let is_refused = refused.is_some();
+    let router = TowerToHyperService::new(shared.router.clone());
     let service = service_fn(move |mut request: Request<Incoming>| {
-        request.extensions_mut().insert(peer);
-        router.call(request)
+        request.extensions_mut().insert(peer.clone());
+        let refused = refused.clone();
+        let answer = refused.is_none().then(|| router.call(request));
+        async move {
+            match (answer, refused) {
+                (Some(answer), _) => answer.await,
+                (None, refused) => Ok::<_, Infallible>(refused.map(Problem::into_response).unwrap_or_default()),
+            }
+        }
     });
     let serving = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEADER_TIMEOUT)
         .max_buf_size(MAX_HEADER)
+        .keep_alive(!is_refused)
         .serve_connection(TokioIo::new(Taking::new(stream)), service);
     let mut serving = std::pin::pin!(serving);
     let stopping = async move {
@@ -91,7 +167,5 @@ async fn connection(stream: TcpStream, peer: SocketAddr, router: Router, mut sto
             serving.await
         }
     };
-    if let Err(error) = ended {
-        debug!(peer = %peer.0, %error, "HTTP connection");
-    }
+    ended.map_err(|error| error.to_string())
 }

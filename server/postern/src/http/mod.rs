@@ -1,14 +1,16 @@
 //! HTTP: the public API (`[http]`) over TCP, and the control socket, which speaks the native API (`/api/v1/…`) and `/metrics`
 //! over a Unix socket whose file permission is its credential. The only user of axum; it reaches the store through
-//! [`crate::spool`]'s traits alone, and messages come in by [`crate::intake`].
+//! [`crate::spool`]'s traits alone, messages come in by [`crate::intake`], and plugins answer what is theirs.
 
 mod actions;
+mod body;
 mod control;
 mod credentials;
 mod guard;
 mod listener;
 mod messages;
 mod openapi;
+mod plugin;
 mod problem;
 mod recipients;
 mod section;
@@ -21,8 +23,9 @@ pub use control::{Control, HookView, PluginView, PluginsView, Reloaded};
 pub use messages::MessageView;
 pub use problem::Problem;
 pub use recipients::{RecipientRow, RecipientsPage};
-pub use section::{Http, HttpSection, Scope};
+pub use section::{Http, HttpSection, HttpTlsMode, Scope};
 
+use crate::clients::Logins;
 use crate::intake::Intake;
 use crate::spool::{Facts, Spool};
 use axum::Router;
@@ -30,8 +33,8 @@ use axum::extract::DefaultBodyLimit;
 use axum::extract::rejection::QueryRejection;
 use axum::http::{Method, StatusCode};
 use axum::middleware::{from_fn, from_fn_with_state};
-use axum::routing::{MethodRouter, get, post};
-use credentials::Credentials;
+use axum::routing::{MethodFilter, MethodRouter, get, on, post};
+use guard::Door;
 use postern_core::hook::LiveHooks;
 use postern_core::route::QueueKey;
 use postern_core::time::Timestamp;
@@ -92,6 +95,9 @@ pub struct Api<S> {
     pub clock: fn() -> Timestamp,
 }
 
+/// The rest of a path, at its end.
+const REST: &str = "{*path}";
+
 /// One method of one path: what answers, and who may ask.
 struct Route {
     method: Method,
@@ -136,17 +142,21 @@ fn native<S: Spool>(api: &Api<S>) -> Vec<Route> {
 }
 
 fn router(routes: Vec<Route>) -> Router {
-    let add = |router: Router, route: Route| router.route(&route.path, route.handler);
+    let add = |router: Router, Route { path, handler, .. }: Route| match path.strip_suffix(REST) {
+        // The rest of a path may be empty, which a wildcard does not take.
+        Some(folder) => router.route(folder, handler.clone()).route(&path, handler),
+        None => router.route(&path, handler),
+    };
     routes.into_iter().fold(Router::new(), add).fallback(unknown_path).method_not_allowed_fallback(wrong_method)
 }
 
 /// What the public listener serves: each route asks for its scope.
-fn public(mut routes: Vec<Route>, credentials: Arc<Credentials>) -> Router {
+fn public<S: Spool>(mut routes: Vec<Route>, door: Door<S>) -> Router {
     for route in &mut routes {
         let handler = std::mem::take(&mut route.handler);
         route.handler = handler.layer(from_fn_with_state(route.scope, guard::require));
     }
-    router(routes).layer(from_fn(slow::limited)).layer(from_fn_with_state(credentials, guard::identify))
+    router(routes).layer(from_fn(slow::limited)).layer(from_fn_with_state(Arc::new(door), guard::identify::<S>))
 }
 
 /// ZoneMTA's paths that read.
@@ -174,25 +184,46 @@ fn sending<S: Spool + Facts>(submission: &Arc<Submission<S>>) -> [Route; 2] {
     ]
 }
 
+/// What plugins answer.
+fn plugins<S: Spool>(api: &Api<S>) -> Vec<Route> {
+    let desk = Arc::new(plugin::Desk::new(Arc::clone(&api.hooks)));
+    let methods = [
+        (Method::GET, MethodFilter::GET),
+        (Method::POST, MethodFilter::POST),
+        (Method::PUT, MethodFilter::PUT),
+        (Method::PATCH, MethodFilter::PATCH),
+        (Method::DELETE, MethodFilter::DELETE),
+    ];
+    let route = |(method, filter)| Route {
+        method,
+        path: format!("/plugin/{{name}}/{REST}"),
+        scope: Scope::Plugin,
+        handler: on(filter, plugin::handle).layer(DefaultBodyLimit::disable()).with_state(Arc::clone(&desk)),
+    };
+    methods.into_iter().map(route).collect()
+}
+
 /// Serves the public listener until `stop` turns true.
 pub async fn serve<S: Spool + Facts>(
     socket: TcpListener,
     http: Http,
     api: Api<S>,
     intake: Arc<Intake<S>>,
+    logins: Logins,
     stop: watch::Receiver<bool>,
 ) {
-    let submission = Submission::new(intake, api.spool.clone(), http.limits, http.policy, api.clock);
+    let door = Door::new(Arc::clone(&http.credentials), logins, Arc::clone(&intake));
+    let submission = Submission::new(Arc::clone(&intake), api.spool.clone(), &http, api.clock);
     let mut routes = native(&api);
     routes.extend(sending(&Arc::new(submission)));
     routes.extend(reading(&api));
+    routes.extend(plugins(&api));
     routes.push(Route::get(openapi::PATH, MethodRouter::new()));
     let document = openapi::document(&routes);
     if let Some(route) = routes.last_mut() {
         route.handler = get(move || std::future::ready(axum::Json(document.clone())));
     }
-    let router = public(routes, Arc::clone(&http.credentials));
-    listener::serve(socket, router, http.max_connections, stop).await;
+    listener::serve(socket, http, public(routes, door), intake.hostname(), stop).await;
 }
 
 async fn unknown_path() -> Problem {

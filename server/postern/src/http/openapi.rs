@@ -17,12 +17,13 @@ pub(super) fn document(routes: &[Route]) -> Value {
     let mut paths = Map::new();
     for route in routes {
         let method = route.method.as_str().to_ascii_lowercase();
-        let mut operation = described[&route.path][&method].clone();
+        let name = route.path.replace("{*", "{");
+        let mut operation = described[&name][&method].clone();
         if !operation.is_object() {
             operation = json!({"x-undocumented": true, "responses": {}});
         }
         operation["x-scope"] = route.scope.name().into();
-        let path = paths.entry(route.path.clone()).or_insert_with(|| json!({}));
+        let path = paths.entry(name).or_insert_with(|| json!({}));
         path[&method] = operation;
     }
     document["paths"] = Value::Object(paths);

@@ -1,5 +1,6 @@
 //! Errors of the API: JSON problem details (RFC 9457), with the field of the request that is wrong where there is one.
 
+use crate::clients::Over;
 use crate::spool::SpoolError;
 use axum::Json;
 use axum::http::{HeaderValue, StatusCode, header};
@@ -7,9 +8,10 @@ use axum::response::{IntoResponse, Response};
 use postern_core::mail::{EnhancedCode, Reply};
 use postern_core::message::compose::FieldError;
 use serde::{Deserialize, Serialize};
+use std::time::Duration;
 
-/// When to come again with what was refused for now, in seconds.
-const RETRY_AFTER: &str = "30";
+/// When to come again with what was refused for now, in seconds, where nothing better is known.
+const RETRY_AFTER: u64 = 30;
 
 /// Why a request was not done.
 #[derive(Clone, Debug, Deserialize, Serialize, PartialEq, Eq)]
@@ -29,12 +31,23 @@ pub struct Problem {
     /// Its enhanced code.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub enhanced: Option<String>,
+    /// When it may be tried again, in seconds from now, if that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry_after: Option<u64>,
 }
 
 impl Problem {
     pub(super) fn new(status: StatusCode, detail: impl Into<String>) -> Self {
         let title = status.canonical_reason().unwrap_or_default().to_owned();
-        Self { status: status.as_u16(), title, detail: detail.into(), field: None, smtp_code: None, enhanced: None }
+        Self {
+            status: status.as_u16(),
+            title,
+            detail: detail.into(),
+            field: None,
+            smtp_code: None,
+            enhanced: None,
+            retry_after: None,
+        }
     }
 
     /// 400: this field is wrong.
@@ -70,6 +83,19 @@ impl From<&Reply> for Problem {
     }
 }
 
+impl From<Over> for Problem {
+    /// 429, or 422 where waiting does not help.
+    fn from(over: Over) -> Self {
+        let of_reply = Self::from(&over.reply());
+        match over.wait {
+            Some(Duration::ZERO) => {
+                Self { smtp_code: None, enhanced: None, ..Self::new(StatusCode::UNPROCESSABLE_ENTITY, of_reply.detail) }
+            }
+            wait => Self { retry_after: wait.map(|wait| wait.as_secs()), ..of_reply },
+        }
+    }
+}
+
 impl From<SpoolError> for Problem {
     fn from(error: SpoolError) -> Self {
         let status = match error {
@@ -85,11 +111,12 @@ impl From<SpoolError> for Problem {
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let retry_after = self.retry_after.unwrap_or(RETRY_AFTER);
         let mut response = (status, Json(self)).into_response();
         let kind = HeaderValue::from_static("application/problem+json");
         response.headers_mut().insert(header::CONTENT_TYPE, kind);
         if matches!(status.as_u16(), 429 | 503 | 507) {
-            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static(RETRY_AFTER));
+            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(retry_after));
         }
         response
     }

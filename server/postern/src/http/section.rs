@@ -1,11 +1,14 @@
 //! `[http]`: as written and as used.
 
 use super::credentials::Credentials;
+use crate::clients::tls::ServerTls;
+use crate::clients::{CertificateSection, Certificates, Clients, PerAddress, PerUser};
 use crate::config::{Secret, Size};
 use crate::intake::Policy;
 use crate::users::Users;
 use serde::{Deserialize, Serialize};
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 /// `[http]`
@@ -16,6 +19,18 @@ pub struct HttpSection {
     pub enabled: bool,
     /// Address and port.
     pub address: SocketAddr,
+    /// TLS.
+    pub tls: HttpTlsMode,
+    /// Certificate and chain (PEM), for clients that ask for no name that `certificates` has; empty: none.
+    pub certificate: PathBuf,
+    /// Its key (PEM).
+    pub key: PathBuf,
+    /// More of them, for the names that they are valid for.
+    pub certificates: Vec<CertificateSection>,
+    /// Must everybody authenticate, also where the config names nobody? Plugins then say who is who.
+    pub auth_required: bool,
+    /// After so many failed logins within ten minutes an address, or a name, is turned away for as long.
+    pub auth_failures: u32,
     /// Largest message.
     pub max_size: Size,
     /// Largest body in JSON, inflated.
@@ -31,6 +46,10 @@ pub struct HttpSection {
     pub future_date: bool,
     /// A message with more Received fields is in a loop and refused.
     pub max_hops: usize,
+    /// What one address may do.
+    pub per_address: PerAddress,
+    /// What one user may do.
+    pub per_user: PerUser,
     /// `[[http.user]]`
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub user: Vec<HttpUserSection>,
@@ -41,6 +60,12 @@ impl Default for HttpSection {
         Self {
             enabled: true,
             address: SocketAddr::from(([127, 0, 0, 1], 8080)),
+            tls: HttpTlsMode::Off,
+            certificate: PathBuf::new(),
+            key: PathBuf::new(),
+            certificates: Vec::new(),
+            auth_required: false,
+            auth_failures: 10,
             max_size: Size(30 << 20),
             max_body: Size(48 << 20),
             max_recipients: 10_000,
@@ -48,9 +73,21 @@ impl Default for HttpSection {
             trust_headers: None,
             future_date: false,
             max_hops: 50,
+            per_address: PerAddress::default(),
+            per_user: PerUser::default(),
             user: Vec::new(),
         }
     }
+}
+
+/// TLS of the HTTP API.
+#[derive(Clone, Copy, Debug, Deserialize, Serialize, PartialEq, Eq)]
+#[serde(rename_all = "lowercase")]
+pub enum HttpTlsMode {
+    /// Never.
+    Off,
+    /// From the first octet on.
+    Implicit,
 }
 
 /// `[[http.user]]`
@@ -82,11 +119,13 @@ pub enum Scope {
     Read,
     /// Change the queue, reload.
     Admin,
+    /// Call what plugins answer.
+    Plugin,
 }
 
 impl Scope {
     /// All of them.
-    pub const ALL: [Self; 4] = [Self::Submit, Self::Impersonate, Self::Read, Self::Admin];
+    pub const ALL: [Self; 5] = [Self::Submit, Self::Impersonate, Self::Read, Self::Admin, Self::Plugin];
 
     /// As in the config.
     #[must_use]
@@ -96,6 +135,7 @@ impl Scope {
             Self::Impersonate => "impersonate",
             Self::Read => "read",
             Self::Admin => "admin",
+            Self::Plugin => "plugin",
         }
     }
 }
@@ -111,8 +151,14 @@ pub struct Http {
     pub limits: Limits,
     /// What the headers of messages may do.
     pub policy: Policy,
+    /// Its certificates; none without TLS.
+    pub tls: Option<Arc<ServerTls>>,
     /// Who may do what.
     pub credentials: Arc<Credentials>,
+    /// Failed logins of one address, or for one name, before it is turned away.
+    pub auth_failures: u32,
+    /// Who is there, and what they have done.
+    pub clients: Arc<Clients>,
 }
 
 /// What one request may bring.
@@ -140,22 +186,33 @@ impl HttpSection {
             ("max_body", self.max_body.0 == 0),
             ("max_recipients", self.max_recipients == 0),
             ("max_connections", self.max_connections == 0),
+            ("auth_failures", self.auth_failures == 0),
         ] {
             if zero {
                 return Err(format!("http.{key}: must not be 0"));
             }
         }
         let is_local = self.address.ip().to_canonical().is_loopback();
-        let credentials = Credentials::new(&self.user, users)?;
+        let credentials = Credentials::new(&self.user, users, self.auth_required)?;
         if credentials.is_empty() && !is_local {
             return Err(format!(
                 "http.address: {} can be reached from other machines, where anybody could send mail: \
-                 say who may in [[http.user]], or use an address of this machine alone such as 127.0.0.1",
+                 say who may in [[http.user]], let plugins say it with auth_required = true, or use an address of this machine alone such as 127.0.0.1",
                 self.address
             ));
         }
+        let tls = match self.tls {
+            HttpTlsMode::Off => None,
+            HttpTlsMode::Implicit => {
+                let files = Certificates { certificate: &self.certificate, key: &self.key, more: &self.certificates };
+                Some(Arc::new(files.read("http", &["http/1.1"])?))
+            }
+        };
         Ok(Some(Http {
             address: self.address,
+            tls,
+            auth_failures: self.auth_failures,
+            clients: Clients::new(self.per_address, self.per_user),
             max_connections: self.max_connections,
             limits: Limits {
                 max_size: self.max_size.0,
@@ -195,6 +252,7 @@ mod tests {
         }
         let user = format!("user = [{{ name = 'a', token = '{}', scopes = ['submit'] }}]", "0a".repeat(32));
         assert!(!check(&format!("address = '0.0.0.0:8080'\n{user}")).unwrap().unwrap().policy.trust_headers);
+        assert!(check("address = '0.0.0.0:8080'\nauth_required = true").unwrap().is_some());
         assert!(check("enabled = false\naddress = '0.0.0.0:8080'").unwrap().is_none());
     }
 
@@ -205,6 +263,10 @@ mod tests {
             assert!(error.contains(wanted), "{error}");
         };
         wrong("max_size = 0", "http.max_size: ");
+        wrong("auth_failures = 0", "http.auth_failures: ");
+        wrong("tls = 'starttls'", "`implicit`");
+        wrong("tls = 'implicit'", "http.certificate: TLS needs a file");
+        wrong("tls = 'implicit'\ncertificate = '/no/such'\nkey = 'k'", "http.certificate: /no/such: ");
         wrong("max_connections = 0", "http.max_connections: ");
         wrong("user = [{ name = 'a', scopes = ['sbmit'] }]", "`submit`");
         wrong("user = [{ name = 'a', scopes = ['submit'] }]", "[[http.user]] `a`: ");

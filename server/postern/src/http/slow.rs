@@ -10,7 +10,6 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep};
 
 /// A client may pause this long within a body, or before it takes a piece of an answer.
@@ -51,19 +50,19 @@ async fn piece(state: Option<State>) -> Option<(io::Result<Bytes>, Option<State>
 }
 
 /// A connection whose client must take what is written to it.
-pub struct Taking {
-    stream: TcpStream,
+pub struct Taking<T> {
+    stream: T,
     stalled: Option<Pin<Box<Sleep>>>,
 }
 
-impl Taking {
+impl<T> Taking<T> {
     /// Over this connection.
     #[must_use]
-    pub fn new(stream: TcpStream) -> Self {
+    pub fn new(stream: T) -> Self {
         Self { stream, stalled: None }
     }
 
-    fn judge<T>(&mut self, cx: &mut Context<'_>, written: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+    fn judge<R>(&mut self, cx: &mut Context<'_>, written: Poll<io::Result<R>>) -> Poll<io::Result<R>> {
         if written.is_ready() {
             self.stalled = None;
             return written;
@@ -76,13 +75,13 @@ impl Taking {
     }
 }
 
-impl AsyncRead for Taking {
+impl<T: AsyncRead + Unpin> AsyncRead for Taking<T> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, to: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.stream).poll_read(cx, to)
     }
 }
 
-impl AsyncWrite for Taking {
+impl<T: AsyncWrite + Unpin> AsyncWrite for Taking<T> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, from: &[u8]) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.stream).poll_write(cx, from);
         self.judge(cx, written)

@@ -3,27 +3,21 @@
 //! It knows sockets and time limits; what SMTP says is `postern_core::smtp::server`'s, what becomes of a message is
 //! [`crate::intake`]'s.
 
-mod clients;
-mod guard;
-mod login;
-mod network;
 mod places;
 mod proxied;
 mod reverse;
 mod section;
 mod session;
 mod stream;
-mod tls;
 
-pub use section::{Auth, CertificateSection, Listener, ListenerSection, ListenerTlsMode};
+pub use section::{Auth, Listener, ListenerSection, ListenerTlsMode};
 
+use crate::clients::{Guard, Logins, Seat, Tally, tls};
 use crate::intake::Intake;
 use crate::observe::delivery_log;
 use crate::resolve::Resolver;
 use crate::spool::Spool;
 use crate::users::Users;
-use clients::Seat;
-use login::Logins;
 use places::Places;
 use postern_core::mail::{EnhancedCode, Reply};
 use std::net::SocketAddr;
@@ -44,6 +38,25 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// How long sessions have to end after a stop was asked for.
 const STOP_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// What all listeners share.
+pub struct Shared<S: Spool> {
+    /// Where messages come in.
+    pub intake: Arc<Intake<S>>,
+    /// Who may authenticate.
+    pub users: Users,
+    /// Who knows the names of clients' addresses.
+    pub resolver: Arc<dyn Resolver>,
+    /// Failed logins.
+    pub tally: Tally,
+}
+
+impl<S: Spool> Clone for Shared<S> {
+    fn clone(&self) -> Self {
+        let Self { intake, users, resolver, tally } = self;
+        Self { intake: Arc::clone(intake), users: users.clone(), resolver: Arc::clone(resolver), tally: tally.clone() }
+    }
+}
+
 /// What the sessions of a listener share.
 struct Gate<S: Spool> {
     listener: Arc<Listener>,
@@ -57,12 +70,11 @@ struct Gate<S: Spool> {
 pub async fn serve<S: Spool>(
     socket: TcpListener,
     listener: Arc<Listener>,
-    intake: Arc<Intake<S>>,
-    users: Users,
-    resolver: Arc<dyn Resolver>,
+    shared: Shared<S>,
     mut stop: watch::Receiver<bool>,
 ) {
-    let logins = Logins::new(users, listener.auth_failures);
+    let Shared { intake, users, resolver, tally } = shared;
+    let logins = Logins::new(users, Guard::new(listener.auth_failures, tally));
     let places = Places::new(&listener.name, listener.max_sessions);
     let gate = Gate {
         listener: Arc::clone(&listener),

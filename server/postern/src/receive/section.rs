@@ -1,14 +1,13 @@
 //! `[listener.NAME]`: as written and as used.
 
-use super::clients::Clients;
-use super::tls::{ListenerTls, Pair};
-use crate::config::{Pace, Size, Span};
+use crate::clients::tls::ServerTls;
+use crate::clients::{CertificateSection, Certificates, Clients, PerAddress, PerUser};
+use crate::config::{Size, Span};
 use crate::intake::Policy;
 use ipnet::IpNet;
 use postern_core::smtp::server::Limits;
 use serde::{Deserialize, Serialize};
 use std::net::{IpAddr, SocketAddr};
-use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -87,36 +86,6 @@ pub struct ListenerSection {
     pub per_user: PerUser,
 }
 
-/// `per_address` of a listener: without a value there is no limit. An IPv6 address stands for its /64.
-#[derive(Clone, Copy, Debug, Default, Deserialize, Serialize, PartialEq)]
-#[serde(deny_unknown_fields, default)]
-pub struct PerAddress {
-    /// Sessions at once.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub sessions: Option<NonZeroUsize>,
-    /// New sessions.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub connections: Option<Pace>,
-    /// MAIL commands.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub messages: Option<Pace>,
-    /// RCPT commands.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub recipients: Option<Pace>,
-}
-
-/// `per_user` of a listener: without a value there is no limit.
-#[derive(Clone, Copy, Debug, Default, Deserialize, Serialize, PartialEq)]
-#[serde(deny_unknown_fields, default)]
-pub struct PerUser {
-    /// MAIL commands.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub messages: Option<Pace>,
-    /// RCPT commands.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub recipients: Option<Pace>,
-}
-
 /// The networks of this machine alone.
 fn loopback() -> Vec<IpNet> {
     [(IpAddr::from([127, 0, 0, 0]), 8), (IpAddr::from(std::net::Ipv6Addr::LOCALHOST), 128)]
@@ -157,16 +126,6 @@ pub enum Auth {
     Optional,
     /// Everybody must.
     Required,
-}
-
-/// One of `certificates`.
-#[derive(Clone, Debug, Default, Deserialize, Serialize, PartialEq)]
-#[serde(deny_unknown_fields, default)]
-pub struct CertificateSection {
-    /// Certificate and chain (PEM).
-    pub certificate: PathBuf,
-    /// Its key (PEM).
-    pub key: PathBuf,
 }
 
 impl Default for ListenerSection {
@@ -213,7 +172,7 @@ pub struct Listener {
     /// Who may submit without authentication.
     pub allow_from: Vec<IpNet>,
     /// Its certificates; none without TLS.
-    pub tls: Option<Arc<ListenerTls>>,
+    pub tls: Option<Arc<ServerTls>>,
     /// When TLS begins.
     pub tls_mode: ListenerTlsMode,
     /// Who must authenticate.
@@ -323,31 +282,12 @@ impl ListenerSection {
     }
 
     /// Reads the certificates.
-    fn check_tls(&self, name: &str) -> Result<Option<ListenerTls>, String> {
+    fn check_tls(&self, name: &str) -> Result<Option<ServerTls>, String> {
         if self.tls == ListenerTlsMode::Off {
             return Ok(None);
         }
-        let own = CertificateSection { certificate: self.certificate.clone(), key: self.key.clone() };
-        let mut pairs = Vec::new();
-        for (index, pair) in std::iter::once(&own).chain(&self.certificates).enumerate() {
-            for (of_key, file) in [(false, &pair.certificate), (true, &pair.key)] {
-                if file.as_os_str().is_empty() {
-                    return Err(format!("{}: TLS needs a file (PEM)", pair_key(name, index, of_key)));
-                }
-            }
-            pairs.push(Pair { certificate: pair.certificate.clone(), key: pair.key.clone() });
-        }
-        let tls = ListenerTls::new(pairs);
-        tls.map(Some).map_err(|error| format!("{}: {}", pair_key(name, error.index, error.of_key), error.text))
-    }
-}
-
-/// The key of a file of the pair at `index`; the first is the listener's own.
-fn pair_key(listener: &str, index: usize, of_key: bool) -> String {
-    let key = if of_key { "key" } else { "certificate" };
-    match index.checked_sub(1) {
-        None => format!("listener.{listener}.{key}"),
-        Some(index) => format!("listener.{listener}.certificates[{index}].{key}"),
+        let files = Certificates { certificate: &self.certificate, key: &self.key, more: &self.certificates };
+        files.read(&format!("listener.{name}"), &["smtp", "esmtp"]).map(Some)
     }
 }
 

@@ -2,11 +2,11 @@
 
 mod client;
 
-use super::clients::{Over, Seat};
 use super::places::{STRESS_ERRORS, STRESS_TIMEOUT};
 use super::reverse::Lookup;
 use super::stream::Stream;
-use super::{Auth, Gate, ListenerTlsMode, tls};
+use super::{Auth, Gate, ListenerTlsMode};
+use crate::clients::{Over, Seat, tls};
 use crate::intake::Incoming;
 use crate::observe::delivery_log;
 use crate::spool::Spool;

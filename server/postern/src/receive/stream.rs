@@ -1,5 +1,6 @@
 //! The two kinds of connections that clients have: TCP, and TLS over it.
 
+use crate::clients::tls::agreed;
 use bytes::BytesMut;
 use postern_core::hook::SessionTls;
 use std::future::poll_fn;
@@ -79,10 +80,6 @@ impl Stream {
     /// What TLS it has.
     pub fn tls(&self) -> Option<SessionTls> {
         let Self::Tls(stream) = self else { return None };
-        let (_, session) = stream.get_ref();
-        let version = session.protocol_version().and_then(|version| version.as_str()).unwrap_or("TLS");
-        let suite = session.negotiated_cipher_suite().and_then(|suite| suite.suite().as_str()).unwrap_or("?");
-        // The registry's names; the library marks version 1.3 in them.
-        Some(SessionTls { version: version.replace('_', "."), cipher: suite.replacen("TLS13_", "TLS_", 1) })
+        Some(agreed(stream))
     }
 }

@@ -23,6 +23,7 @@ pub use section::{
     ZoneDsnSection, ZoneSection,
 };
 
+use crate::clients::{Guard, Logins, Tally};
 use crate::config::Config;
 use crate::deliver::{TlsClient, TlsError};
 use crate::intake::Intake;
@@ -177,17 +178,16 @@ impl Server {
     pub async fn run(self, stop: impl Future<Output = ()>, hangup: mpsc::Receiver<()>) -> Result<(), RunError> {
         let (stopping, stopped) = watch::channel(false);
         let mut tasks = JoinSet::new();
+        let shared = receive::Shared {
+            intake: Arc::clone(&self.intake),
+            users: self.users.clone(),
+            resolver: self.resolver,
+            tally: Tally::default(),
+        };
         for (socket, listener) in self.listeners {
             let address = socket.local_addr().unwrap_or(listener.address);
             info!(listener = %listener.name, %address, "LISTENING");
-            tasks.spawn(receive::serve(
-                socket,
-                listener,
-                Arc::clone(&self.intake),
-                self.users.clone(),
-                Arc::clone(&self.resolver),
-                stopped.clone(),
-            ));
+            tasks.spawn(receive::serve(socket, listener, shared.clone(), stopped.clone()));
         }
         let api = http::Api {
             spool: self.spool.clone(),
@@ -197,7 +197,8 @@ impl Server {
             clock: now,
         };
         if let Some((socket, http)) = self.http {
-            tasks.spawn(http::serve(socket, http, api.clone(), Arc::clone(&self.intake), stopped.clone()));
+            let logins = Logins::new(self.users, Guard::new(http.auth_failures, shared.tally));
+            tasks.spawn(http::serve(socket, http, api.clone(), Arc::clone(&self.intake), logins, stopped.clone()));
         }
         let generations = Arc::clone(&self.generations);
         tasks.spawn(self.generations.run(hangup, stopped.clone()));

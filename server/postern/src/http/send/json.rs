@@ -1,9 +1,8 @@
 //! `POST /send`: messages as JSON of Nodemailer's shape.
 
+use super::super::body::{Pieces, Whole};
 use super::super::credentials::Caller;
-use super::super::listener::Peer;
 use super::super::problem::Problem;
-use super::body::{Pieces, Whole};
 use super::idempotency::{Digest, Key};
 use super::session::{Order, Sender};
 use super::{Sent, Submission, bulk};
@@ -12,7 +11,7 @@ use axum::Json;
 use axum::extract::{Extension, Request, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse as _, Response};
-use postern_core::hook::{Attributes, MAX_ATTRIBUTE, MAX_ATTRIBUTES};
+use postern_core::hook::{Attributes, MAX_ATTRIBUTE, MAX_ATTRIBUTES, Session};
 use postern_core::message::compose::{FieldError, Fresh, Message, Object, Substitutions};
 use sha2::{Digest as _, Sha256};
 use std::sync::Arc;
@@ -24,21 +23,21 @@ const TYPES: [&str; 1] = ["application/json"];
 pub async fn send<S: Spool + Facts>(
     State(submission): State<Arc<Submission<S>>>,
     Extension(caller): Extension<Caller>,
-    Extension(peer): Extension<Peer>,
+    Extension(session): Extension<Session>,
     request: Request,
 ) -> Result<Response, Problem> {
     let (parts, body) = request.into_parts();
     let mut pieces = Pieces::new(&parts.headers, body, &TYPES, submission.limits.max_body)?;
     let whole = Whole::read(&mut pieces, &submission.bodies).await?;
     // The request is complete: it is worked off even if nobody waits for the answer.
-    let work = tokio::spawn(work(submission, caller, peer, parts.headers, whole));
+    let work = tokio::spawn(work(submission, caller, session, parts.headers, whole));
     work.await.map_err(|ended| Problem::new(StatusCode::INTERNAL_SERVER_ERROR, ended.to_string()))?
 }
 
 async fn work<S: Spool + Facts>(
     submission: Arc<Submission<S>>,
     caller: Caller,
-    peer: Peer,
+    session: Session,
     headers: HeaderMap,
     whole: Whole,
 ) -> Result<Response, Problem> {
@@ -46,7 +45,7 @@ async fn work<S: Spool + Facts>(
     let digest: Digest = Sha256::new().chain_update(b"json\0").chain_update(&octets).finalize().into();
     let request = bulk::Bulk::read(&octets, submission.limits.max_recipients)?;
     drop(octets);
-    let sender = Sender::new(Arc::clone(&submission), &caller, peer, &headers).await?;
+    let sender = Sender::new(Arc::clone(&submission), &caller, session, &headers).await?;
     let key = Key::of(&headers, sender.user())?;
     let _reserved = match key {
         Some(key) => Some(submission.reservations.reserve(key).await),

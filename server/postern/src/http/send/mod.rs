@@ -3,7 +3,6 @@
 //! A 200 means what 250 means in SMTP: the message is on disk. Once a request is complete it is worked off whether the
 //! client waits for the answer or not; one that is cut off before leaves nothing.
 
-mod body;
 mod bulk;
 mod idempotency;
 mod json;
@@ -13,7 +12,8 @@ mod session;
 pub use json::send;
 pub use raw::send_raw;
 
-use super::section::Limits;
+use super::section::{Http, Limits};
+use crate::clients::Clients;
 use crate::intake::{Intake, Policy};
 use crate::spool::{Facts, Spool};
 use idempotency::Reservations;
@@ -29,6 +29,7 @@ pub struct Submission<S: Spool + Facts> {
     facts: S,
     limits: Limits,
     policy: Policy,
+    clients: Arc<Clients>,
     reservations: Arc<Reservations>,
     /// KiB of bodies that may be in memory at once.
     bodies: Arc<Semaphore>,
@@ -38,10 +39,11 @@ pub struct Submission<S: Spool + Facts> {
 impl<S: Spool + Facts> Submission<S> {
     /// Into this intake.
     #[must_use]
-    pub fn new(intake: Arc<Intake<S>>, facts: S, limits: Limits, policy: Policy, clock: fn() -> Timestamp) -> Self {
+    pub fn new(intake: Arc<Intake<S>>, facts: S, http: &Http, clock: fn() -> Timestamp) -> Self {
+        let (limits, policy, clients) = (http.limits, http.policy, Arc::clone(&http.clients));
         let kib = usize::try_from(limits.max_body / 1024).unwrap_or(usize::MAX).saturating_mul(2);
         let bodies = Arc::new(Semaphore::new(kib.clamp(64 << 10, Semaphore::MAX_PERMITS)));
-        Self { intake, facts, limits, policy, reservations: Arc::default(), bodies, clock }
+        Self { intake, facts, limits, policy, clients, reservations: Arc::default(), bodies, clock }
     }
 }
 

@@ -4,10 +4,9 @@
 //! `from` and `to` (repeated), or the fields `X-Envelope-From` and `X-Envelope-To` of the request, or that of the content's
 //! own header (From or Sender; To, Cc and Bcc).
 
+use super::super::body::Pieces;
 use super::super::credentials::Caller;
-use super::super::listener::Peer;
 use super::super::problem::Problem;
-use super::body::Pieces;
 use super::idempotency::{Digest, Key};
 use super::session::{Order, Sender, header};
 use super::{Sent, Submission};
@@ -18,7 +17,7 @@ use axum::body::{Body, Bytes};
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Extension, Query, Request, State};
 use axum::http::{HeaderMap, StatusCode};
-use postern_core::hook::Attributes;
+use postern_core::hook::{Attributes, Session};
 use postern_core::mail::{Address, ReversePath};
 use postern_core::message::compose::{Message, Object};
 use postern_core::message::{HeaderBlock, HeaderSplitter, mailboxes};
@@ -39,13 +38,13 @@ type Envelope = (ReversePath, Vec<Address>);
 pub async fn send_raw<S: Spool + Facts>(
     State(submission): State<Arc<Submission<S>>>,
     Extension(caller): Extension<Caller>,
-    Extension(peer): Extension<Peer>,
+    Extension(session): Extension<Session>,
     query: Result<Query<Vec<(String, String)>>, QueryRejection>,
     request: Request,
 ) -> Result<Json<Sent>, Problem> {
     let Query(query) = query?;
     let (parts, body) = request.into_parts();
-    let sender = Sender::new(Arc::clone(&submission), &caller, peer, &parts.headers).await?;
+    let sender = Sender::new(Arc::clone(&submission), &caller, session, &parts.headers).await?;
     let key = Key::of(&parts.headers, sender.user())?;
     let given = envelope(query, &parts.headers)?;
     let mut content = Content::new(&parts.headers, body, &given, submission.limits.max_size)?;

@@ -1,18 +1,19 @@
 //! One request as a session of intake: who it is from, and its messages one by one.
 
+use super::super::body::too_large;
 use super::super::credentials::Caller;
-use super::super::listener::Peer;
+use super::super::guard::literal;
 use super::super::problem::Problem;
 use super::super::section::Scope;
 use super::Submission;
-use super::body::too_large;
 use super::idempotency::{Digest, Key};
+use crate::clients::Over;
 use crate::intake::Incoming;
 use crate::observe::delivery_log;
 use crate::spool::{Facts, Spool};
 use axum::http::{HeaderMap, StatusCode};
 use bytes::Bytes;
-use postern_core::hook::{Attributes, Protocol, Refusal, Session};
+use postern_core::hook::{Attributes, Refusal, Session};
 use postern_core::mail::{Address, BodyType, QueueId, Recipient, Reply, ReversePath};
 use postern_core::smtp::command::Mail;
 use std::net::{IpAddr, SocketAddr};
@@ -40,23 +41,22 @@ pub(super) struct Order {
 }
 
 impl<S: Spool + Facts> Sender<S> {
-    /// The session of a request.
+    /// The session of a request, in the name that its headers say.
     ///
     /// # Errors
     /// 403 or 400 for headers that say in whose name it is, and what plugins say to the connection.
     pub(super) async fn new(
         submission: Arc<Submission<S>>,
         caller: &Caller,
-        peer: Peer,
+        mut session: Session,
         headers: &HeaderMap,
     ) -> Result<Self, Problem> {
-        let (mut user, mut address) = (caller.name.clone(), peer.0);
         if let Some(name) = header(headers, "x-authenticated-user")? {
             impersonating(caller, "X-Authenticated-User")?;
             if name.is_empty() || name.len() > MAX_USER || name.contains(char::is_control) {
                 return Err(Problem::field("X-Authenticated-User", "X-Authenticated-User: it is not a name"));
             }
-            user = Some(name.into());
+            session.user = Some(name.into());
         }
         if let Some(text) = header(headers, "x-originating-ip")? {
             impersonating(caller, "X-Originating-IP")?;
@@ -64,19 +64,9 @@ impl<S: Spool + Facts> Sender<S> {
                 .trim_matches(['[', ']'])
                 .parse()
                 .map_err(|_| Problem::field("X-Originating-IP", "X-Originating-IP: it must be an IP address"))?;
-            address = SocketAddr::new(ip.to_canonical(), 0);
+            session.peer_addr = SocketAddr::new(ip.to_canonical(), 0);
+            session.helo = literal(session.peer_addr.ip()).into();
         }
-        let mut session = Session {
-            id: submission.intake.session_id(),
-            listener: "http".into(),
-            peer_addr: address,
-            peer_name: None,
-            helo: literal(address.ip()).into(),
-            protocol: Protocol::Http,
-            tls: None,
-            user,
-            attributes: Attributes::new(),
-        };
         if let Err(refusal) = submission.intake.connect(&mut session).await {
             return Err(refused(&session, "CONNECT", &refusal));
         }
@@ -102,6 +92,10 @@ impl<S: Spool + Facts> Sender<S> {
         if to.is_empty() {
             return Err(Problem::field("to", "to: there are no recipients"));
         }
+        let (ip, user) = (self.session.peer_addr.ip(), self.session.user.as_ref());
+        let number = u32::try_from(to.len()).unwrap_or(u32::MAX);
+        let counted = submission.clients.message(ip, user);
+        counted.and_then(|()| submission.clients.recipients(number, ip, user)).map_err(|over| self.over(over))?;
         let smtputf8 = international
             || to.iter().any(Address::is_international)
             || matches!(&from, ReversePath::Path(address) if address.is_international());
@@ -119,6 +113,12 @@ impl<S: Spool + Facts> Sender<S> {
         let opened = incoming.open(&submission.intake).await;
         opened.map_err(|reply| refused("DATA", &Refusal { reply, detail: String::new() }))?;
         Ok(incoming)
+    }
+
+    /// Logs that a limit is reached.
+    fn over(&self, over: Over) -> Problem {
+        delivery_log::noqueue(&self.session.id, self.session.peer_addr, "MAIL", &over.reply(), &over.limit);
+        over.into()
     }
 
     /// Queues a message whose content is complete; `noted` is written with it.
@@ -184,11 +184,4 @@ pub(super) fn header<'a>(headers: &'a HeaderMap, name: &'static str) -> Result<O
 fn refused(session: &Session, stage: &str, Refusal { reply, detail }: &Refusal) -> Problem {
     delivery_log::noqueue(&session.id, session.peer_addr, stage, reply, detail);
     Problem::from(&Reply { text: reply.text.replace('\n', " "), ..reply.clone() })
-}
-
-fn literal(ip: IpAddr) -> String {
-    match ip {
-        IpAddr::V4(ip) => format!("[{ip}]"),
-        IpAddr::V6(ip) => format!("[IPv6:{ip}]"),
-    }
 }

@@ -1,18 +1,19 @@
 //! Against guessing passwords: failed logins are counted by client and by the name that was tried; whoever has too
 //! many is turned away for a while.
 //!
-//! A name that somebody else guesses at stays open to addresses from which it logged in before. At most
+//! All ways in count together: whoever guesses can't begin anew over HTTP. A name that somebody else guesses at stays open to
+//! addresses from which it logged in before. At most
 //! [`MAX_ENTRIES`] of each kind are kept; when there are more, old ones give way.
 
 use super::network::network;
 use std::collections::HashMap;
 use std::hash::Hash;
 use std::net::IpAddr;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 /// In so long failures are counted, and for so long nobody is let try again.
-const WINDOW: Duration = Duration::from_secs(600);
+pub const WINDOW: Duration = Duration::from_secs(600);
 /// So long an address is known to be a user's.
 const KNOWN: Duration = Duration::from_secs(24 * 3600);
 /// Most entries of each kind.
@@ -20,11 +21,15 @@ const MAX_ENTRIES: usize = 10_000;
 /// Longest name that is kept, in octets; longer ones are counted by their beginning.
 const MAX_NAME: usize = 64;
 
-/// The failures of one listener.
+/// The failed logins of all ways in. Clones are the same.
+#[derive(Clone, Debug, Default)]
+pub struct Tally(Arc<Mutex<Counts>>);
+
+/// How many of them are too many for one listener.
 #[derive(Debug)]
 pub struct Guard {
     limit: u32,
-    counts: Mutex<Counts>,
+    tally: Tally,
 }
 
 #[derive(Debug, Default)]
@@ -41,17 +46,17 @@ struct Failures {
 }
 
 impl Guard {
-    /// Turns away after `limit` failures.
+    /// Turns away after `limit` failures, wherever they were.
     #[must_use]
-    pub fn new(limit: u32) -> Self {
-        Self { limit, counts: Mutex::default() }
+    pub fn new(limit: u32, tally: Tally) -> Self {
+        Self { limit, tally }
     }
 
     /// Has there been too much, from this address or for this name?
     #[must_use]
     pub fn turns_away(&self, peer: IpAddr, user: &str, now: Instant) -> bool {
         let (network, user) = (network(peer), beginning(user));
-        let counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
+        let counts = self.tally.0.lock().unwrap_or_else(PoisonError::into_inner);
         let too_many = |failures: Option<&Failures>| {
             failures.is_some_and(|failures| failures.count >= self.limit && now - failures.since < WINDOW)
         };
@@ -62,12 +67,14 @@ impl Guard {
         too_many(counts.users.get(user)) && !is_known()
     }
 
-    /// A login failed.
+    /// A login failed; without a name (a token alone) the address alone is to blame.
     pub fn failed(&self, peer: IpAddr, user: &str, now: Instant) {
-        let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut counts = self.tally.0.lock().unwrap_or_else(PoisonError::into_inner);
         let Counts { addresses, users, .. } = &mut *counts;
-        for failures in [count(addresses, network(peer), now), count(users, beginning(user).to_owned(), now)] {
-            failures.count += 1;
+        let by_address = Some(count(addresses, network(peer), now));
+        let by_name = (!user.is_empty()).then(|| count(users, beginning(user).to_owned(), now));
+        for failures in by_address.into_iter().chain(by_name) {
+            failures.count = failures.count.saturating_add(1);
             if failures.count == self.limit {
                 failures.since = now;
             }
@@ -76,7 +83,7 @@ impl Guard {
 
     /// A login succeeded.
     pub fn succeeded(&self, peer: IpAddr, user: &str, now: Instant) {
-        let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut counts = self.tally.0.lock().unwrap_or_else(PoisonError::into_inner);
         make_room(&mut counts.known, |at| now - *at < KNOWN);
         counts.known.insert((network(peer), beginning(user).to_owned()), now);
     }
@@ -121,7 +128,7 @@ mod tests {
 
     #[test]
     fn by_address_and_by_user() {
-        let (guard, start) = (Guard::new(3), Instant::now());
+        let (guard, start) = (Guard::new(3, Tally::default()), Instant::now());
         for n in 0..3 {
             assert!(!guard.turns_away(ip("192.0.2.1"), "any", start));
             guard.failed(ip("192.0.2.1"), &format!("user{n}"), start);
@@ -141,8 +148,20 @@ mod tests {
     }
 
     #[test]
+    fn failures_count_together_under_different_limits() {
+        let (tally, start) = (Tally::default(), Instant::now());
+        let (smtp, http) = (Guard::new(2, tally.clone()), Guard::new(3, tally));
+        http.failed(ip("192.0.2.1"), "a", start);
+        smtp.failed(ip("192.0.2.1"), "", start);
+        assert!(smtp.turns_away(ip("192.0.2.1"), "b", start) && !http.turns_away(ip("192.0.2.1"), "b", start));
+        http.failed(ip("192.0.2.1"), "", start);
+        assert!(http.turns_away(ip("192.0.2.1"), "", start));
+        assert!(!http.turns_away(ip("192.0.2.2"), "", start), "tokens have no name that others could block");
+    }
+
+    #[test]
     fn a_network_of_ipv6_is_one_and_failures_are_forgotten() {
-        let (guard, start) = (Guard::new(2), Instant::now());
+        let (guard, start) = (Guard::new(2, Tally::default()), Instant::now());
         guard.failed(ip("2001:db8::1"), "a", start);
         guard.failed(ip("2001:db8::2"), "b", start + WINDOW / 2);
         assert!(guard.turns_away(ip("2001:db8::3"), "c", start + WINDOW), "ten minutes from the last failure");
@@ -155,12 +174,12 @@ mod tests {
 
     #[test]
     fn memory_is_bounded() {
-        let (guard, now) = (Guard::new(2), Instant::now());
+        let (guard, now) = (Guard::new(2, Tally::default()), Instant::now());
         for n in 0..u32::try_from(MAX_ENTRIES + 100).unwrap() {
             guard.failed(IpAddr::V4(n.into()), &n.to_string(), now);
             guard.succeeded(IpAddr::V4(n.into()), &n.to_string(), now);
         }
-        let counts = guard.counts.lock().unwrap();
+        let counts = guard.tally.0.lock().unwrap();
         assert_eq!((counts.addresses.len(), counts.users.len(), counts.known.len()), (10_000, 10_000, 10_000));
     }
 }

@@ -1,6 +1,6 @@
 //! Bodies of requests: their type, gzip inflated with a limit, and how much of them is in memory at once.
 
-use super::super::problem::Problem;
+use super::problem::Problem;
 use axum::body::{Body, BodyDataStream, Bytes};
 use axum::http::{HeaderMap, StatusCode, header};
 use flate2::write::GzDecoder;
@@ -45,6 +45,11 @@ impl Pieces {
             return Err(too_large(limit));
         }
         Ok(Self { stream: body.into_data_stream(), inflate, compressed: Bytes::new(), left: limit, limit })
+    }
+
+    /// The body of a request as it is, whatever its type and coding, at most `limit` octets of it.
+    pub(super) fn plain(body: Body, limit: u64) -> Self {
+        Self { stream: body.into_data_stream(), inflate: None, compressed: Bytes::new(), left: limit, limit }
     }
 
     /// The next piece; None at the end of a complete body.

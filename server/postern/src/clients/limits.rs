@@ -58,18 +58,28 @@ pub struct Over {
     pub limit: String,
     /// What the client is told: of which there are too many, and when to come back.
     text: String,
+    /// How long that is, where it is known; zero is never.
+    pub wait: Option<Duration>,
 }
 
 impl Over {
     fn sessions() -> Self {
-        Self { limit: "per_address.sessions".into(), text: "too many sessions from your address".into() }
+        let text = "too many sessions from your address".into();
+        Self { limit: "per_address.sessions".into(), text, wait: None }
     }
 
     fn rate(of: &str, counted: Counted, wait: Duration) -> Self {
         let what = counted.name();
         let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
         let text = format!("too many {what}, try again in {seconds} s");
-        Self { limit: format!("{of}.{what}"), text }
+        Self { limit: format!("{of}.{what}"), text, wait: Some(Duration::from_secs(seconds)) }
+    }
+
+    /// More at once than may come in all the time of the rate.
+    fn never(of: &str, counted: Counted, rate: Rate) -> Self {
+        let what = counted.name();
+        let text = format!("too many {what} at once, the limit is {rate}");
+        Self { limit: format!("{of}.{what}"), text, wait: Some(Duration::ZERO) }
     }
 
     /// Instead of the greeting: 421.
@@ -135,7 +145,7 @@ impl Clients {
         if sessions.is_some_and(|most| client.sessions >= most.get()) {
             return Err(Over::sessions());
         }
-        take(client, "per_address", Counted::Connections, connections, now)?;
+        take(client, "per_address", Counted::Connections, 1, connections, now)?;
         client.sessions += 1;
         Ok(Seat { clients: Arc::clone(self), key: Some(key) })
     }
@@ -152,7 +162,7 @@ impl Clients {
     /// The address or the user has sent too many.
     pub fn message(&self, address: IpAddr, user: Option<&Arc<str>>) -> Result<(), Over> {
         let limits = (self.per_address.messages, self.per_user.messages);
-        self.count(Counted::Messages, limits, address, user)
+        self.count(Counted::Messages, 1, limits, address, user)
     }
 
     /// One more recipient.
@@ -160,13 +170,22 @@ impl Clients {
     /// # Errors
     /// The address or the user has written to too many.
     pub fn recipient(&self, address: IpAddr, user: Option<&Arc<str>>) -> Result<(), Over> {
+        self.recipients(1, address, user)
+    }
+
+    /// So many more recipients, all or none.
+    ///
+    /// # Errors
+    /// The address or the user has written to too many.
+    pub fn recipients(&self, number: u32, address: IpAddr, user: Option<&Arc<str>>) -> Result<(), Over> {
         let limits = (self.per_address.recipients, self.per_user.recipients);
-        self.count(Counted::Recipients, limits, address, user)
+        self.count(Counted::Recipients, number, limits, address, user)
     }
 
     fn count(
         &self,
         counted: Counted,
+        number: u32,
         (per_address, per_user): (Option<Pace>, Option<Pace>),
         address: IpAddr,
         user: Option<&Arc<str>>,
@@ -178,11 +197,11 @@ impl Clients {
         let mut known = self.known();
         if per_address.is_some() {
             let client = entry(&mut known, &Key::Address(network(address)), now)?;
-            take(client, "per_address", counted, per_address, now)?;
+            take(client, "per_address", counted, number, per_address, now)?;
         }
         if let (Some(_), Some(user)) = (per_user, user) {
             let client = entry(&mut known, &Key::User(Arc::clone(user)), now)?;
-            take(client, "per_user", counted, per_user, now)?;
+            take(client, "per_user", counted, number, per_user, now)?;
         }
         Ok(())
     }
@@ -197,17 +216,27 @@ fn entry<'a>(known: &'a mut HashMap<Key, Client>, key: &Key, now: Duration) -> R
     if known.len() >= MAX_CLIENTS && !known.contains_key(key) {
         known.retain(|_, client| !client.is_idle(now));
         if known.len() >= MAX_CLIENTS {
-            return Err(Over { limit: "clients remembered".into(), text: "too many clients".into() });
+            return Err(Over { limit: "clients remembered".into(), text: "too many clients".into(), wait: None });
         }
     }
     Ok(known.entry(key.clone()).or_default())
 }
 
 /// The whole number of the rate may come at once: a limit on clients is about how much, not about how evenly.
-fn take(client: &mut Client, of: &str, counted: Counted, limit: Option<Pace>, now: Duration) -> Result<(), Over> {
+fn take(
+    client: &mut Client,
+    of: &str,
+    counted: Counted,
+    number: u32,
+    limit: Option<Pace>,
+    now: Duration,
+) -> Result<(), Over> {
     let Some(Pace(rate)) = limit else { return Ok(()) };
     let Rate { count: burst, .. } = rate;
-    client.bucket(counted).take(1, rate, burst, now).map_err(|wait| Over::rate(of, counted, wait))
+    if number > burst {
+        return Err(Over::never(of, counted, rate));
+    }
+    client.bucket(counted).take(number, rate, burst, now).map_err(|wait| Over::rate(of, counted, wait))
 }
 
 impl Drop for Seat {
@@ -258,6 +287,7 @@ mod tests {
         clients.message(two, Some(&user)).unwrap();
         assert_eq!(clients.message(two, Some(&user)).unwrap_err().limit, "per_user.messages");
         clients.recipient(one, None).unwrap();
+        assert_eq!(clients.recipients(2, one, Some(&user)).unwrap_err().wait, Some(Duration::ZERO));
         clients.recipient(one, Some(&user)).unwrap();
         assert_eq!(clients.recipient(one, Some(&user)).unwrap_err().limit, "per_user.recipients");
         drop(clients.connect(one).unwrap());

@@ -8,6 +8,7 @@ use crate::users::Users;
 use postern_core::hook::{Credentials, Identity, Proof, Refusal, Session};
 use postern_core::mail::{EnhancedCode, Reply};
 use postern_core::smtp::auth::Mechanisms;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -22,10 +23,10 @@ pub struct Logins {
 }
 
 impl Logins {
-    /// By these users; after `failures` of one address or for one name nothing is tried for a while.
+    /// By these users, and this guard.
     #[must_use]
-    pub fn new(users: Users, failures: u32) -> Self {
-        Self { users, guard: Guard::new(failures) }
+    pub fn new(users: Users, guard: Guard) -> Self {
+        Self { users, guard }
     }
 
     /// What can be offered; `plugins`: there are plugins to ask.
@@ -51,24 +52,37 @@ impl Logins {
         credentials: &Credentials,
         intake: &Intake<S>,
     ) -> Result<Arc<str>, Refusal> {
-        let (peer, name) = (session.peer_addr.ip(), credentials.user.as_str());
+        let peer = session.peer_addr.ip();
+        let find = self.find(session, credentials, intake);
+        self.guarded(peer, credentials, intake.hostname(), find).await
+    }
+
+    /// What `find` says of the credentials, unless there were too many failures.
+    ///
+    /// # Errors
+    /// As [`Logins::check`].
+    pub async fn guarded(
+        &self,
+        peer: IpAddr,
+        credentials: &Credentials,
+        hostname: &str,
+        find: impl Future<Output = Result<Arc<str>, Refusal>>,
+    ) -> Result<Arc<str>, Refusal> {
+        let name = credentials.user.as_str();
         let turned_away = || {
-            let text = format!("{} too many failed logins, try again later", intake.hostname());
+            let text = format!("{hostname} too many failed logins, try again later");
             refusal(Reply::new(421, EnhancedCode(4, 7, 0), text), credentials)
         };
         if self.guard.turns_away(peer, name, Instant::now()) {
             return Err(turned_away());
         }
-        let found = match self.of_config(credentials).await {
-            Some(found) => found,
-            None => self.of_plugins(session, credentials, intake).await,
-        };
+        let found = find.await;
         // Of many tries at once, too, only so many are answered.
         if self.guard.turns_away(peer, name, Instant::now()) {
             return Err(turned_away());
         }
         match &found {
-            Ok(user) => self.guard.succeeded(peer, user, Instant::now()),
+            Ok(_) => self.guard.succeeded(peer, name, Instant::now()),
             // Nobody could tell: the server's fault.
             Err(refused) if refused.reply.code < 500 => {}
             Err(_) => {
@@ -77,6 +91,22 @@ impl Logins {
             }
         }
         found
+    }
+
+    /// The user whose credentials these are, whoever tries: first of the config, then by plugins.
+    ///
+    /// # Errors
+    /// The reply: 535 they are nobody's, 454 nobody can tell now.
+    pub async fn find<S: Spool>(
+        &self,
+        session: &mut Session,
+        credentials: &Credentials,
+        intake: &Intake<S>,
+    ) -> Result<Arc<str>, Refusal> {
+        match self.of_config(credentials).await {
+            Some(found) => found,
+            None => self.of_plugins(session, credentials, intake).await,
+        }
     }
 
     /// None if the config does not have the name.
@@ -120,6 +150,12 @@ impl Logins {
             }
         }
     }
+}
+
+/// The credentials are nobody's.
+#[must_use]
+pub fn unknown(credentials: &Credentials) -> Refusal {
+    refusal(nobody(), credentials)
 }
 
 fn nobody() -> Reply {

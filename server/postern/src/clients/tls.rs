@@ -1,8 +1,9 @@
-//! TLS of a listener: its certificates, by the name that the client asks for, read anew when their files change.
+//! TLS of a socket of ours: its certificates, by the name that the client asks for, read anew when their files change.
 //!
 //! TLS 1.2 and later. Sessions are resumed by tickets, so that none are kept in memory. A pair of files that has become
 //! unfit leaves the one before in force.
 
+use postern_core::hook::SessionTls;
 use rustls::crypto::ring::{Ticketer, default_provider};
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
@@ -51,8 +52,8 @@ pub struct PairError {
     pub text: String,
 }
 
-/// TLS of one listener.
-pub struct ListenerTls {
+/// TLS of one socket.
+pub struct ServerTls {
     pairs: Vec<Pair>,
     acceptor: TlsAcceptor,
     certificates: Arc<Certificates>,
@@ -94,12 +95,13 @@ impl ResolvesServerCert for Certificates {
     }
 }
 
-impl ListenerTls {
-    /// Reads the pairs; the first is for clients that ask for no name, or for one that none has.
+impl ServerTls {
+    /// Reads the pairs; the first is for clients that ask for no name, or for one that none has. `alpn` are the protocols
+    /// that are spoken.
     ///
     /// # Errors
     /// A file is of no use.
-    pub fn new(pairs: Vec<Pair>) -> Result<Self, PairError> {
+    pub fn new(pairs: Vec<Pair>, alpn: &[&str]) -> Result<Self, PairError> {
         // Looked at before they are read: a change that comes in between is seen as one.
         let taken = stamps(&pairs);
         let certificates = Arc::new(Certificates(RwLock::new(Arc::new(read(&pairs)?))));
@@ -111,7 +113,7 @@ impl ListenerTls {
             .with_cert_resolver(Arc::clone(&certificates) as _);
         config.ticketer = Ticketer::new().map_err(of_settings)?;
         // Another protocol's client is refused in the handshake, if it says what it is (ALPACA).
-        config.alpn_protocols = vec![b"smtp".to_vec(), b"esmtp".to_vec()];
+        config.alpn_protocols = alpn.iter().map(|protocol| protocol.as_bytes().to_vec()).collect();
         let acceptor = TlsAcceptor::from(Arc::new(config));
         Ok(Self { pairs, acceptor, certificates, seen: Mutex::new(Seen { taken, changing: None }) })
     }
@@ -152,9 +154,19 @@ impl ListenerTls {
     }
 }
 
-impl fmt::Debug for ListenerTls {
+/// What a handshake agreed on.
+#[must_use]
+pub fn agreed(stream: &TlsStream<TcpStream>) -> SessionTls {
+    let (_, session) = stream.get_ref();
+    let version = session.protocol_version().and_then(|version| version.as_str()).unwrap_or("TLS");
+    let suite = session.negotiated_cipher_suite().and_then(|suite| suite.suite().as_str()).unwrap_or("?");
+    // The registry's names; the library marks version 1.3 in them.
+    SessionTls { version: version.replace('_', "."), cipher: suite.replacen("TLS13_", "TLS_", 1) }
+}
+
+impl fmt::Debug for ServerTls {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ListenerTls").field("pairs", &self.pairs).finish_non_exhaustive()
+        f.debug_struct("ServerTls").field("pairs", &self.pairs).finish_non_exhaustive()
     }
 }
 
@@ -218,7 +230,7 @@ mod tests {
         let check = |certificate: &Path, key: &Path, index, of_key, wanted: &str| {
             let pair = Pair { certificate: certificate.to_owned(), key: key.to_owned() };
             let pairs = if index == 0 { vec![pair] } else { vec![a.clone(), pair] };
-            let error = ListenerTls::new(pairs).unwrap_err();
+            let error = ServerTls::new(pairs, &[]).unwrap_err();
             assert_eq!((error.index, error.of_key), (index, of_key), "{error:?}");
             assert!(error.text.contains(wanted), "{error:?}");
         };
@@ -226,14 +238,14 @@ mod tests {
         check(&a.key, &a.key, 0, false, "no certificate");
         check(&b.certificate, &b.certificate, 1, true, "no private key");
         check(Path::new("/no/such"), &a.key, 1, false, "/no/such: ");
-        assert!(ListenerTls::new(vec![a.clone(), b.clone()]).is_ok());
+        assert!(ServerTls::new(vec![a.clone(), b.clone()], &[]).is_ok());
     }
 
     #[test]
     fn changed_files_are_taken_once_they_last() {
         let dir = tempfile::tempdir().unwrap();
         let pair = write(dir.path(), "a");
-        let tls = ListenerTls::new(vec![pair.clone()]).unwrap();
+        let tls = ServerTls::new(vec![pair.clone()], &[]).unwrap();
         let first = tls.certificates.get()[0].cert.clone();
         assert_eq!(tls.take_changes(), Ok(false));
         fs::write(&pair.key, "half").unwrap();
