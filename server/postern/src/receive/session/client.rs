@@ -50,14 +50,12 @@ impl<S: Spool> Driver<'_, S> {
         let user_name = user.as_deref().unwrap_or_default();
         info!(session = %id, peer = %before, client = %peer, user = user_name, "XCLIENT");
         let peer = *peer;
-        self.seat = if peer == before {
-            listener.clients.unlimited()
-        } else {
+        if peer.ip() != before.ip() {
             match listener.seat(peer, intake.hostname()) {
-                Ok(seat) => seat,
+                Ok(seat) => self.seat = seat,
                 Err(reply) => return self.server.close(&reply),
             }
-        };
+        }
         if let Err(Refusal { reply, detail }) = self.connect().await {
             delivery_log::noqueue(&self.session.id, peer, "CONNECT", &reply, &detail);
             return self.server.close(&reply);
@@ -73,7 +71,8 @@ impl<S: Spool> Driver<'_, S> {
         session.attributes = Attributes::new();
         if let Said::Value(address) = client.address {
             session.peer_addr = SocketAddr::new(address, 0);
-            session.peer_name = None;
+            // Whatever the one before was called and logged in as.
+            (session.peer_name, session.user) = (None, None);
             let limit = self.gate.listener.reverse_lookup;
             // Without a name we look for one.
             let asks = client.name == Said::Nothing;
