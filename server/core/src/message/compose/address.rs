@@ -84,12 +84,21 @@ pub(super) fn persons(entries: &[Entry]) -> impl Iterator<Item = &Person> {
 /// An address by itself, its domain in ASCII (as it is looked up).
 pub(super) fn parse(text: &str, path: &str) -> Result<Address, FieldError> {
     let wrong = |why: String| FieldError::new(path, format!("`{}` is not an address: {why}", shown(text)));
+    no_separator(text, path)?;
     let address = Address::parse(text.trim()).map_err(|error| wrong(error.to_string()))?;
     if address.domain().is_ascii() {
         return Ok(address);
     }
     let domain = idna::domain_to_ascii(address.domain()).map_err(|_| wrong("its domain is not valid".to_owned()))?;
     Address::parse(&format!("{}@{domain}", address.local())).map_err(|error| wrong(error.to_string()))
+}
+
+/// Unicode's separators of lines and paragraphs end a line for some readers: two of them would see other addresses.
+fn no_separator(text: &str, path: &str) -> Result<(), FieldError> {
+    if text.contains(['\u{85}', '\u{2028}', '\u{2029}']) {
+        return Err(FieldError::new(path, "it has a line separator (U+0085, U+2028 or U+2029)"));
+    }
+    Ok(())
 }
 
 fn shown(text: &str) -> String {
@@ -99,6 +108,7 @@ fn shown(text: &str) -> String {
 /// `Name <a@b>, Team: c@d, e@f;`
 fn of_text(text: &str, path: &str, entries: &mut Vec<Entry>) -> Result<(), FieldError> {
     one_line(text, path)?;
+    no_separator(text, path)?;
     let mut group: Option<(String, Vec<Person>)> = None;
     for (item, end) in split(text) {
         let mut item = item.trim();
@@ -131,7 +141,36 @@ fn person(item: &str, path: &str) -> Result<Person, FieldError> {
     let [one] = &found[..] else {
         return Err(FieldError::new(path, format!("`{}` is not an address", shown(item))));
     };
-    Ok(Person { name: one.name.clone().unwrap_or_default(), address: parse(&one.address, path)? })
+    let name = one.name.clone().unwrap_or_default();
+    if has_other_address(item, &one.address) {
+        let why = format!("`{}` could be read as two addresses: put the name in quotes", shown(item));
+        return Err(FieldError::new(path, why));
+    }
+    Ok(Person { name, address: parse(&one.address, path)? })
+}
+
+/// Is there, outside quotes and comments, an `@` before the angle brackets that is not of the address in them? Some readers
+/// take what stands there for the address.
+fn has_other_address(item: &str, address: &str) -> bool {
+    let (mut quoted, mut comment, mut escaped, mut at) = (false, 0_u32, false, false);
+    for (index, c) in item.char_indices() {
+        match c {
+            _ if escaped => escaped = false,
+            '\\' if quoted || comment > 0 => escaped = true,
+            '"' if comment == 0 => quoted = !quoted,
+            _ if quoted => {}
+            '(' => comment += 1,
+            ')' => comment = comment.saturating_sub(1),
+            _ if comment > 0 => {}
+            '@' => at = true,
+            '<' => {
+                let before = item[..index].trim().trim_start_matches('<');
+                return item[index + 1..].contains('<') || (at && !before.eq_ignore_ascii_case(address));
+            }
+            _ => {}
+        }
+    }
+    false
 }
 
 /// The items between commas and semicolons outside quotes, angle brackets and comments, each with what ends it.

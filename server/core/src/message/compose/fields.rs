@@ -184,7 +184,8 @@ pub(super) fn message_ids(value: Value, path: &str) -> Result<Option<String>, Fi
 
 /// Appends `; name=value`: as a token, a quoted string, or in RFC 2231's form.
 pub(super) fn parameter(out: &mut String, name: &str, value: &str) {
-    let is_token = |b: u8| b.is_ascii_graphic() && !b"()<>@,;:\\\"/[]?=".contains(&b);
+    // Fewer than RFC 2045 has: some readers end a bare value at what RFC 2231 gives a meaning.
+    let is_token = |b: u8| b.is_ascii_alphanumeric() || b"!#$&+-.^_|~".contains(&b);
     if value.is_ascii() && value.len() <= 500 && !value.is_empty() && value.bytes().all(is_token) {
         let _ = write!(out, "; {name}={value}");
     } else if value.is_ascii() && value.len() <= 500 {

@@ -223,6 +223,12 @@ impl Message {
         Ok(message)
     }
 
+    /// Octets of its texts: what a copy with other values takes in memory.
+    #[must_use]
+    pub fn text_octets(&self) -> usize {
+        self.views.iter().map(|view| view.content.len()).sum()
+    }
+
     /// Writes the content.
     ///
     /// # Errors

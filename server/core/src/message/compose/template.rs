@@ -8,12 +8,26 @@ const MAX_NAME: usize = 64;
 
 /// The values of one recipient. There may be many of them in memory: it takes little.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Substitutions(Box<[(Box<str>, Box<str>)]>);
+pub struct Substitutions(
+    /// By name.
+    Box<[(Box<str>, Box<str>)]>,
+);
 
-/// A placeholder has no value.
+/// Octets after the opening braces within which the closing ones are looked for.
+const MAX_INSIDE: usize = 2 * MAX_NAME;
+/// Most octets that values may add to a text: a short request must not become a long message.
+const MAX_ADDED: usize = 1 << 20;
+
+/// Why placeholders can't be filled in.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("there is no value for {{{{{0}}}}}")]
-pub struct TemplateError(pub String);
+pub enum TemplateError {
+    /// A placeholder has no value.
+    #[error("there is no value for {{{{{0}}}}}")]
+    NoValue(String),
+    /// The values are too long, or there are too many placeholders.
+    #[error("the values would add more than 1 MiB")]
+    TooLong,
+}
 
 impl Substitutions {
     /// An object of texts and numbers.
@@ -28,7 +42,9 @@ impl Substitutions {
             let path = format!("{path}.{name}");
             Ok((name.into(), text(value, &path)?.into()))
         };
-        map.into_iter().map(one).collect::<Result<_, _>>().map(Self)
+        let mut values = map.into_iter().map(one).collect::<Result<Box<[(Box<str>, Box<str>)]>, _>>()?;
+        values.sort_unstable();
+        Ok(Self(values))
     }
 
     /// As [`Substitutions::read`], of a key that may be missing.
@@ -46,13 +62,14 @@ impl Substitutions {
     }
 
     fn get(&self, name: &str) -> Option<&str> {
-        self.iter().find(|(known, _)| *known == name).map(|(_, value)| value)
+        let at = self.0.binary_search_by(|(known, _)| (**known).cmp(name)).ok()?;
+        Some(&self.0[at].1)
     }
 
     /// Fills placeholders in. In HTML values are escaped, unless they stand in three braces: `{{{name}}}`.
     ///
     /// # Errors
-    /// A placeholder has no value. What is between braces and no name (letters, digits, `_`, `-`, `.`) stays as it is.
+    /// A placeholder has no value, or there is too much of them. What is between braces and no name (letters, digits, `_`, `-`, `.`) stays as it is.
     pub fn fill(&self, template: &str, is_html: bool) -> Result<String, TemplateError> {
         let mut out = String::with_capacity(template.len());
         let mut rest = template;
@@ -62,15 +79,19 @@ impl Substitutions {
             let raw = from.starts_with("{{{");
             let (open, close) = if raw { ("{{{", "}}}") } else { ("{{", "}}") };
             let inside = &from[open.len()..];
-            match inside.find(close).map(|end| (inside[..end].trim(), &inside[end + close.len()..])) {
+            let end = inside[..inside.floor_char_boundary(MAX_INSIDE)].find(close);
+            match end.map(|end| (inside[..end].trim(), &inside[end + close.len()..])) {
                 Some((name, after)) if is_name(name) => {
-                    let value = self.get(name).ok_or_else(|| TemplateError(name.to_owned()))?;
+                    let value = self.get(name).ok_or_else(|| TemplateError::NoValue(name.to_owned()))?;
                     if is_html && !raw {
                         escape(value, &mut out)
                     } else {
                         out.push_str(value)
                     }
                     rest = after;
+                    if out.len() > template.len() + MAX_ADDED {
+                        return Err(TemplateError::TooLong);
+                    }
                 }
                 _ => {
                     out.push('{');

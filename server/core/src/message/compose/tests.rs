@@ -174,6 +174,32 @@ fn fields_can_not_be_broken_out_of() {
         let content = composed(json!({"from": "a@b", "to": "c@d", "subject": unicode, "headers": {"X-A": unicode}}));
         assert!(content.is_ascii() && !content.contains("\nBcc"), "{content}");
     }
+    for separator in ['\u{85}', '\u{2028}', '\u{2029}'] {
+        let evil = format!("c@d.example{separator}RCPT TO:<v@x.example>");
+        wrong(json!({"to": evil}), "to");
+        wrong(json!({"cc": [{"address": evil}]}), "cc[0].address");
+        wrong(json!({"envelope": {"from": evil, "to": "c@d.example"}}), "envelope.from");
+    }
+    for two in
+        ["a@x.example <b@y.example>", "b@y.example<a@x.example>", "<b@y.example><a@x.example>", "<<b@y.example>>"]
+    {
+        wrong(json!({"to": two}), "to");
+    }
+    for (one, address) in [
+        ("\"a@x.example\" <b@y.example>", "b@y.example"),
+        ("(a@x.example) <b@y.example>", "b@y.example"),
+        ("B@y.example <b@y.example>", "b@y.example"),
+        ("Ann B <b@y.example>", "b@y.example"),
+        ("<b@y.example>", "b@y.example"),
+    ] {
+        let (_, to) = read(json!({"from": "a@b", "to": one})).unwrap().envelope().unwrap();
+        assert_eq!(to, [address.parse().unwrap()], "{one}");
+    }
+    // Readers differ on bare values with these.
+    has(
+        json!({"from": "a@b", "to": "c@d", "attachments": [{"filename": "{{7*7}}", "content": "x"}]}),
+        &["filename=\"{{7*7}}\""],
+    );
     wrong(json!({"headers": {"Content-Type": "text/html"}}), "headers.Content-Type");
     wrong(json!({"subject": "w".repeat(2000)}), "subject");
 }
@@ -253,4 +279,10 @@ fn placeholders_are_filled_in() {
     assert_eq!(missing.to_string(), "subject: there is no value for {{name}}");
     let evil = template.filled(to(""), &values(json!({"name": "x\r\nBcc: v@x"}))).unwrap_err();
     assert_eq!(evil.field, "subject");
+    // A short request must not become a long message, nor be long in the making.
+    let much = read(json!({"from": "a@b.example", "text": "{{a}}".repeat(100_000)})).unwrap();
+    let error = much.filled(to(""), &values(json!({"a": "x".repeat(1_000_000)}))).unwrap_err();
+    assert_eq!(error.to_string(), "text: the values would add more than 1 MiB");
+    let open = read(json!({"from": "a@b.example", "text": "{{".repeat(1_000_000)})).unwrap();
+    assert!(open.filled(to(""), &Substitutions::default()).is_ok());
 }

@@ -10,6 +10,7 @@ use super::Sent;
 use super::idempotency::{Digest, Key};
 use super::json::{metadata, unique};
 use super::session::{Order, Sender};
+use super::value::{Bounded, twice};
 use crate::spool::{Facts, Spool};
 use axum::Json;
 use axum::http::StatusCode;
@@ -25,6 +26,12 @@ use std::fmt;
 
 /// Messages that are on their way in at once: they share the store's syncs.
 const AT_ONCE: usize = 32;
+/// Octets of texts that the copies of one request that are on their way may have.
+const MAX_COPIES: usize = 32 << 20;
+/// Values of JSON in one message, or in a list of them.
+const MAX_VALUES: usize = 500_000;
+/// Those of one of `recipients`.
+const MAX_TARGET_VALUES: usize = 10_000;
 
 /// What a body asks for.
 pub(super) enum Request {
@@ -62,7 +69,7 @@ struct Row {
     #[serde(flatten)]
     sent: Option<Sent>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    problem: Option<Problem>,
+    problem: Option<Box<Problem>>,
 }
 
 impl Bulk {
@@ -105,6 +112,15 @@ impl Bulk {
         }
         message.envelope()?;
         Ok(Request::Many(Self::Copies(Box::new(message), common, targets)))
+    }
+
+    /// Messages that may be on their way in at once.
+    fn at_once(&self) -> usize {
+        match self {
+            Self::Copies(message, ..) => (MAX_COPIES / message.text_octets().max(1)).clamp(1, AT_ONCE),
+            // These share what was read of the body.
+            Self::List(_) => AT_ONCE,
+        }
     }
 
     fn len(&self) -> usize {
@@ -153,11 +169,11 @@ impl Bulk {
             let noted = noted.map(|(key, digest)| (key.at(index), digest));
             let (sent, problem) = match this.one(sender, index, noted).await {
                 Ok(sent) => (Some(sent), None),
-                Err(problem) => (None, Some(problem)),
+                Err(problem) => (None, Some(Box::new(problem))),
             };
             Row { index, sent, problem }
         }));
-        let results: Vec<Row> = rows.buffered(AT_ONCE).collect().await;
+        let results: Vec<Row> = rows.buffered(this.at_once()).collect().await;
         let accepted = results.iter().filter(|row| row.sent.is_some()).count();
         let refused = results.len() - accepted;
         let status = if refused == 0 { StatusCode::OK } else { StatusCode::MULTI_STATUS };
@@ -241,20 +257,24 @@ impl<'de> Deserialize<'de> for Parsed {
             }
 
             fn visit_map<A: MapAccess<'de>>(self, mut from: A) -> Result<Parsed, A::Error> {
-                let (mut map, mut targets) = (Map::new(), None);
+                let (mut map, mut targets, mut left) = (Map::new(), None, MAX_VALUES);
                 while let Some(key) = from.next_key::<String>()? {
+                    if map.contains_key(&key) || (key == "recipients" && targets.is_some()) {
+                        return Err(twice(&key));
+                    }
                     if key == "recipients" {
                         targets = Some(from.next_value()?);
                     } else {
-                        map.insert(key, from.next_value()?);
+                        let value = from.next_value_seed(Bounded(&mut left))?;
+                        map.insert(key, value);
                     }
                 }
                 Ok(Parsed { value: Value::Object(map), targets })
             }
 
             fn visit_seq<A: SeqAccess<'de>>(self, mut from: A) -> Result<Parsed, A::Error> {
-                let mut items = Vec::new();
-                while let Some(item) = from.next_element()? {
+                let (mut items, mut left) = (Vec::new(), MAX_VALUES);
+                while let Some(item) = from.next_element_seed(Bounded(&mut left))? {
                     items.push(item);
                 }
                 Ok(Parsed { value: Value::Array(items), targets: None })
@@ -276,7 +296,9 @@ impl<'de> Deserialize<'de> for Targets {
 
             fn visit_seq<A: SeqAccess<'de>>(self, mut from: A) -> Result<Targets, A::Error> {
                 let (mut targets, mut index) = (Ok(Vec::new()), 0);
-                while let Some(item) = from.next_element::<Value>()? {
+                loop {
+                    let mut left = MAX_TARGET_VALUES;
+                    let Some(item) = from.next_element_seed(Bounded(&mut left))? else { break };
                     if let Ok(known) = &mut targets {
                         match Target::read(item, index) {
                             Ok(target) => known.push(target),

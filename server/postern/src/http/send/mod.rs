@@ -8,6 +8,7 @@ mod idempotency;
 mod json;
 mod raw;
 mod session;
+mod value;
 
 pub use json::send;
 pub use raw::send_raw;
