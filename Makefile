@@ -53,6 +53,7 @@ test-deps:
 	  dkimpy==1.1.8 dnspython==2.8.0
 	@scripts/pip-install target/sslyze sslyze==6.1.0 || echo "not run: sslyze"
 	@scripts/pip-install target/schemathesis schemathesis==4.32.5 openapi-spec-validator==0.9.0 || echo "not run: schemathesis"
+	cargo build --release --locked --manifest-path tests/lettre/Cargo.toml --target-dir target/lettre
 	@scripts/npm-install target/nodemailer nodemailer@10.6.0 || echo "not run: Nodemailer"
 	@scripts/examples || [ $$? = 69 ] # It has said which one can't be built here.
 
@@ -77,7 +78,7 @@ fuzz: ## fuzz one target: make fuzz TARGET=server SECONDS=600
 .PHONY: lint
 lint: ## formatting and lints, warnings denied
 	cargo fmt --all --check
-	cargo fmt --check --manifest-path tests/fuzz/Cargo.toml
+	for dir in tests/fuzz/ tests/lettre/; do cargo fmt --check --manifest-path "$${dir}Cargo.toml"; done
 	for dir in plugin-sdk/ $(PLUGINS) $(GUESTS); do cargo fmt --check --manifest-path "$${dir}Cargo.toml"; done
 	cargo clippy --locked --release --workspace --all-targets -- -D warnings
 	cargo clippy --locked --release --workspace --features postern/wasi -- -D warnings

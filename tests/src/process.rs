@@ -45,6 +45,36 @@ pub fn descriptors(pid: u32) -> usize {
     std::fs::read_dir(format!("/proc/{pid}/fd")).expect("the process runs").count()
 }
 
+/// What a process had in memory at most while something was done, beyond what it has now; in KiB.
+///
+/// # Panics
+/// There is no such process, or it is not ours.
+#[must_use]
+pub fn growth_kib(pid: u32, act: impl FnOnce()) -> u64 {
+    // 5 sets the peak to what there is now (proc(5)).
+    std::fs::write(format!("/proc/{pid}/clear_refs"), "5").expect("a process of ours");
+    let before = resident_kib(pid);
+    act();
+    peak_kib(pid).saturating_sub(before)
+}
+
+/// Raises this process's limit of open files as far as it may go, and gives it.
+///
+/// # Panics
+/// The system does not say.
+#[must_use]
+#[allow(unsafe_code, reason = "std has no way to set a limit")]
+pub fn raise_descriptors() -> usize {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: both calls are given a valid pointer to a struct of theirs that lives as long as they run.
+    unsafe {
+        assert_eq!(libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit), 0);
+        limit.rlim_cur = limit.rlim_max;
+        assert_eq!(libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit), 0);
+    }
+    usize::try_from(limit.rlim_max).unwrap_or(usize::MAX)
+}
+
 /// Do the tests run as root?
 #[must_use]
 #[allow(unsafe_code, reason = "std does not say")]

@@ -11,22 +11,11 @@ const CONNECTIONS: usize = 2000;
 /// CPU time in a second without work, in hundredths of a second, at most: a loop that spins takes a hundred.
 const QUIET_TICKS: u64 = 40;
 
-/// The test needs a descriptor for each of its connections, too.
-#[allow(unsafe_code, reason = "std has no way to set a limit")]
-fn raise_own_limit() {
-    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
-    // SAFETY: both calls are given a valid pointer to a struct of theirs that lives as long as they run.
-    unsafe {
-        assert_eq!(libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit), 0);
-        limit.rlim_cur = limit.rlim_max;
-        assert_eq!(libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit), 0);
-    }
-    assert!(limit.rlim_max >= CONNECTIONS as u64 + 500, "the test needs more open files than {}", limit.rlim_max);
-}
-
 #[test]
 fn more_clients_than_descriptors_do_no_harm() {
-    raise_own_limit();
+    // The test needs a descriptor for each of its connections, too.
+    let limit = process::raise_descriptors();
+    assert!(limit >= CONNECTIONS + 500, "the test needs more open files than {limit}");
     let (next_hop, ledger) = (free_port(), Ledger::default());
     let runner = ["prlimit".to_owned(), format!("--nofile={DESCRIPTORS}:{DESCRIPTORS}")].to_vec();
     let config = "[queue]\nretry = ['1s']\n".into();

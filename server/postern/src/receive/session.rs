@@ -118,7 +118,7 @@ pub async fn run<S: Spool>(
         let reply = Reply::new(554, EnhancedCode(5, 5, 1), "The server speaks first");
         delivery_log::noqueue(&driver.session.id, driver.session.peer_addr, "CONNECT", &reply, "early talker");
         driver.server.close(&reply);
-    } else if let Err(Refusal { reply, detail }) = driver.connect().await {
+    } else if let Err(Refusal { reply, detail }) = Box::pin(driver.connect()).await {
         delivery_log::noqueue(&driver.session.id, driver.session.peer_addr, "CONNECT", &reply, &detail);
         driver.server.take_output();
         driver.server.close(&reply);
@@ -147,6 +147,7 @@ fn access<S: Spool>(gate: &Gate<S>, peer: IpAddr, xclient: bool) -> Access {
 }
 
 impl<S: Spool> Driver<'_, S> {
+    /// What an idle session waits in is small: the steps that are large are on the heap while they last.
     async fn run(mut self) {
         loop {
             let event = self.server.poll(&mut self.input);
@@ -177,24 +178,24 @@ impl<S: Spool> Driver<'_, S> {
                 Event::Scram(first) => self.challenge(first),
                 Event::Auth(credentials) => Box::pin(self.authenticate(&credentials)).await,
                 Event::Xclient(client) => Box::pin(self.speak_for(client)).await,
-                Event::Mail(mail) => match self.begin(mail).await {
+                Event::Mail(mail) => match Box::pin(self.begin(mail)).await {
                     Ok(incoming) => {
                         self.incoming = Some(incoming);
                         self.server.answer(&Reply::new(250, EnhancedCode(2, 1, 0), "Sender OK"));
                     }
                     Err(refusal) => self.refuse("MAIL", &refusal.reply, &refusal.detail),
                 },
-                Event::Rcpt(recipient) => match self.add(recipient).await {
+                Event::Rcpt(recipient) => match Box::pin(self.add(recipient)).await {
                     Ok(()) => self.server.answer(&Reply::new(250, EnhancedCode(2, 1, 5), "Recipient OK")),
                     Err(refusal) => self.refuse("RCPT", &refusal.reply, &refusal.detail),
                 },
-                Event::Data => self.data().await,
+                Event::Data => Box::pin(self.data()).await,
                 Event::Content(piece) => {
                     if let Some(incoming) = &mut self.incoming {
-                        incoming.content(piece).await;
+                        Box::pin(incoming.content(piece)).await;
                     }
                 }
-                Event::ContentEnd => self.finish().await,
+                Event::ContentEnd => Box::pin(self.finish()).await,
                 Event::Abort => self.incoming = None,
                 Event::Close => {
                     self.end().await;

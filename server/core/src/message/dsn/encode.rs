@@ -90,9 +90,9 @@ pub(super) fn cut_original(header: &HeaderBlock) -> Vec<u8> {
     block[..end].to_vec()
 }
 
-/// As it is, if 8-bit text is `welcome` and its lines are of a length for SMTP; else encoded.
+/// As it is, if 8-bit text is `welcome` and its lines are such as SMTP has; else encoded.
 pub(super) fn clear_or_encoded(bytes: &[u8], welcome: bool) -> (&'static str, Vec<u8>) {
-    if welcome && !bytes.is_ascii() && bytes.split(|b| *b == b'\n').all(|line| line.len() <= 900) {
+    if welcome && !bytes.is_ascii() && memchr::memchr(0, bytes).is_none() && has_lines(bytes) {
         return ("8bit", bytes.to_vec());
     }
     encode_bytes(bytes)
@@ -100,15 +100,18 @@ pub(super) fn clear_or_encoded(bytes: &[u8], welcome: bool) -> (&'static str, Ve
 
 /// The transfer encoding and the text in it.
 pub(super) fn encode_bytes(bytes: &[u8]) -> (&'static str, Vec<u8>) {
-    let short = |line: &[u8]| line.len() <= 900;
-    let ends = memchr::memmem::find_iter(bytes, b"\r\n").count();
-    let plain = bytes.iter().all(|b| matches!(b, b' '..=b'~' | b'\t' | b'\r' | b'\n'))
-        && memchr::memchr2_iter(b'\r', b'\n', bytes).count() == 2 * ends;
-    if plain && bytes.split(|b| *b == b'\n').all(short) {
+    if bytes.iter().all(|b| matches!(b, b' '..=b'~' | b'\t' | b'\r' | b'\n')) && has_lines(bytes) {
         ("7bit", bytes.to_vec())
     } else {
         ("quoted-printable", quoted_printable(bytes).into_bytes())
     }
+}
+
+/// Lines that end with CR LF and are of a length for SMTP?
+fn has_lines(bytes: &[u8]) -> bool {
+    let ends = memchr::memmem::find_iter(bytes, b"\r\n").count();
+    memchr::memchr2_iter(b'\r', b'\n', bytes).count() == 2 * ends
+        && bytes.split(|b| *b == b'\n').all(|line| line.len() <= 900)
 }
 
 /// RFC 2045 section 6.7, for content with CRLF line ends.

@@ -337,3 +337,15 @@ fn who_wants_one() {
     check("Mailer-Daemon@other.example", "Subject: x\r\n", false);
     check("a@b.example", &"Received: x\r\n".repeat(51), true);
 }
+
+/// No such original is taken in; should one be there nevertheless, its report can be sent.
+#[test]
+fn octets_that_smtp_has_not_are_encoded() {
+    use super::encode::clear_or_encoded;
+    assert_eq!(clear_or_encoded("ä\r\n".as_bytes(), true).0, "8bit");
+    for bare in ["ä\n", "ä\rb\r\n", "ä\0\r\n", "a\n", "a\0"] {
+        let (encoding, text) = clear_or_encoded(bare.as_bytes(), true);
+        assert_eq!(encoding, "quoted-printable", "{bare:?}");
+        assert!(text.is_ascii() && !text.contains(&0), "{bare:?}");
+    }
+}
