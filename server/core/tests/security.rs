@@ -223,3 +223,14 @@ fn three_failures_end_the_session() {
     assert_eq!(codes, ["535", "421"]);
     assert!(run.closed);
 }
+
+/// What comes behind a line that ended the exchange is a command again, also in the same read.
+#[test]
+fn a_line_that_is_none_ends_the_exchange() {
+    for bad in ["eA==\n".to_owned(), format!("{}\r\n", "x".repeat(20_000))] {
+        let mut run = Run::hello(OPEN);
+        let said = run.say(&format!("AUTH LOGIN\r\n{bad}NOOP\r\nRSET\r\n"));
+        let codes: Vec<&str> = said.lines().map(|line| &line[..3]).collect();
+        assert_eq!(codes, ["334", "500", "250", "250"], "{said}");
+    }
+}

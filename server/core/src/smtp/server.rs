@@ -228,8 +228,8 @@ impl Server {
                 State::Closed => Some(Event::Close),
                 State::Content => self.content(input),
                 _ if self.chunk.is_some() => self.chunk(input),
-                state => match self.line(input) {
-                    Some(line) if state == State::Auth => self.auth_line(&line),
+                _ => match self.line(input) {
+                    Some(line) if self.state == State::Auth => self.auth_line(&line),
                     Some(line) => match self.command(&line) {
                         Some(Event::StartTls) => Some(self.go_ahead(input)),
                         event => event,
