@@ -7,14 +7,14 @@
 use postern_tests::{PYTHON, Postern, Setup, curl, free_port, not_run, root, soak};
 use std::process::{Command, Output};
 
-/// What the description can't say: an address is one, a filter has a language, a message has either `raw` or parts. A
+/// What the description can't say: an address is one, a filter has a language, a queue id a time, a message has either `raw` or parts. A
 /// request that fits the schema may be refused for it, and for nothing else.
 const CONFIG: &str = r#"
 [[operations]]
 include-path-regex = "^/send"
 checks.positive_data_acceptance.expected-statuses = ["2xx", "400", "403", "413", "422"]
 [[operations]]
-include-path-regex = "^/api/v1/(retry|hold|release|delete|recipients|messages)"
+include-path-regex = "^/(api/v1/(retry|hold|release|delete|recipients|messages)|fetch|message)"
 checks.positive_data_acceptance.expected-statuses = ["2xx", "400", "404"]
 "#;
 

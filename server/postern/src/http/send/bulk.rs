@@ -29,7 +29,7 @@ const AT_ONCE: usize = 32;
 /// Octets of texts that the copies of one request that are on their way may have.
 const MAX_COPIES: usize = 32 << 20;
 /// Values of JSON in one message, or in a list of them.
-const MAX_VALUES: usize = 500_000;
+const MAX_VALUES: usize = 200_000;
 /// Those of one of `recipients`.
 const MAX_TARGET_VALUES: usize = 10_000;
 
