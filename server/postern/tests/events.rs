@@ -14,8 +14,8 @@ use postern::spool::{
     Start,
 };
 use postern_core::hook::{
-    Attributes, Credentials, Decision, Delivery, Disposition, Failures, HookPoint, Hooks, Identity, LiveHooks, NoHooks,
-    Refusal, Routing, Session, Transaction,
+    Attributes, Credentials, Decision, Delivery, Disposition, Failures, HookPoint, Hooks, HttpAnswer, HttpRequest,
+    Identity, LiveHooks, NoAnswer, NoHooks, Refusal, Routing, Session, Transaction,
 };
 use postern_core::mail::{Address, Envelope, QueueId, Recipient, ReversePath, Seq};
 use postern_core::route::QueueKey;
@@ -88,6 +88,9 @@ impl Hooks for Listeners {
         let refused = *refusals > 0;
         *refusals = refusals.saturating_sub(1);
         Box::pin(std::future::ready(if refused { Err("not now".to_owned()) } else { Ok(()) }))
+    }
+    fn http<'a>(&'a self, _: &'a str, _: HttpRequest) -> BoxFuture<'a, Result<HttpAnswer, NoAnswer>> {
+        unreachable!()
     }
 }
 
