@@ -72,7 +72,7 @@ fn check(server: &Postern) {
     let (stored, content) = (dir.path().join("stored"), dir.path().join("content"));
     std::fs::create_dir(&stored).unwrap();
     std::fs::create_dir(&content).unwrap();
-    for line in server.log_lines(" QUEUED ") {
+    for line in server.wait_log(" QUEUED ", taken) {
         let id = line.split("id=").nth(1).unwrap()[..18].to_owned();
         for (verb, folder) in [
             (&["queue", "show", "--json", "-c", "postern.toml"][..], &stored),

@@ -3,7 +3,7 @@
 //! what must not leave. The program is `tests/src/http_attacks.py`, with aiosmtpd as the next hop and Python's email as the
 //! reader.
 
-#![allow(clippy::unwrap_used, reason = "tests")]
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "tests")]
 
 use postern_tests::{Postern, Setup, curl, free_port, not_run, python, root, send};
 use serde_json::{Value, json};

@@ -152,8 +152,8 @@ mod tests {
         for value in ["a\r\nX: b", "a\rb", "a\nb", "a\0", "\u{7f}", "\u{85}"] {
             check("X-A", value, BAD_VALUE);
         }
-        let mut answer = HttpAnswer::default();
-        answer.headers = vec![("a".into(), "b".into()); HttpAnswer::MAX_FIELDS];
+        let headers = vec![("a".into(), "b".into()); HttpAnswer::MAX_FIELDS];
+        let answer = HttpAnswer { headers, ..HttpAnswer::default() };
         assert!(may_stand("a", "b", &answer).unwrap_err().starts_with(TOO_LARGE));
         assert!(may_stand("a", &"b".repeat(HttpAnswer::MAX_HEADER), &HttpAnswer::default()).is_err());
     }
