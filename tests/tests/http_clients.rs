@@ -250,3 +250,35 @@ fn connections_of_an_address() {
     // SMTP has limits of its own.
     assert!(Client::hello(server.port).is_ok());
 }
+
+/// One user has one session, from wherever; over HTTP two requests an hour.
+#[test]
+fn sessions_and_requests_of_a_user() {
+    let users = format!("[user.app]\n{}", *APP);
+    let listener = "auth = 'required'\nauth_in_clear = true\nper_user = { sessions = 1 }";
+    let server = start(free_port(), listener, "per_user = { connections = '2/h' }", &users);
+    let script = "
+import base64, smtplib, sys
+# smtplib itself takes passwords in ASCII alone.
+proof = base64.b64encode(('\\0app\\0' + sys.argv[2]).encode()).decode()
+def login(source):
+    client = smtplib.SMTP('127.0.0.1', int(sys.argv[1]), source_address=(source, 0))
+    client.ehlo()
+    print(*client.docmd('AUTH PLAIN', proof))
+    return client
+first = login('127.0.0.2')
+login('127.0.0.3')
+first.quit()
+login('127.0.0.3').quit()
+";
+    let said = python(script, &[&server.port.to_string(), PASSWORD]);
+    let expected =
+        ["235 b'2.7.0 Auth", "421 b'4.7.0 mta.example.com too many sessions of your user'", "235 b'2.7.0 Auth"];
+    let said: Vec<&str> = said.lines().collect();
+    assert!(said.len() == 3 && said.iter().zip(expected).all(|(line, start)| line.starts_with(start)), "{said:?}");
+    let credentials = format!("app:{PASSWORD}");
+    let asked: Vec<u16> = (0..3).map(|_| curl(&server, "/nothing", &["-u", &credentials], None).0).collect();
+    assert_eq!(asked, [404, 404, 429]);
+    let log = server.log();
+    assert!(log.contains("per_user.sessions") && log.contains("per_user.connections"), "{log}");
+}

@@ -7,11 +7,16 @@ use postern_core::mail::{EnhancedCode, Reply};
 use postern_core::schedule::{Bucket, Rate};
 use std::collections::HashMap;
 use std::net::IpAddr;
+use std::num::NonZeroUsize;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 /// So many clients are remembered at once, about 100 octets each; while so many are busy no other is let in.
 const MAX_CLIENTS: usize = 100_000;
+
+/// Keys of the config.
+const PER_ADDRESS: &str = "per_address";
+const PER_USER: &str = "per_user";
 
 /// The clients of one listener.
 #[derive(Debug)]
@@ -36,7 +41,7 @@ struct Client {
     recipients: Bucket,
 }
 
-/// One session of an address, until it is dropped.
+/// One session of an address or a user, until it is dropped.
 #[derive(Debug)]
 pub struct Seat {
     clients: Arc<Clients>,
@@ -63,9 +68,9 @@ pub struct Over {
 }
 
 impl Over {
-    fn sessions() -> Self {
-        let text = "too many sessions from your address".into();
-        Self { limit: "per_address.sessions".into(), text, wait: None }
+    fn sessions(of: &str) -> Self {
+        let whose = if of == PER_USER { "of your user" } else { "from your address" };
+        Self { limit: format!("{of}.sessions"), text: format!("too many sessions {whose}"), wait: None }
     }
 
     fn rate(of: &str, counted: Counted, wait: Duration) -> Self {
@@ -82,7 +87,7 @@ impl Over {
         Self { limit: format!("{of}.{what}"), text, wait: Some(Duration::ZERO) }
     }
 
-    /// Instead of the greeting: 421.
+    /// Instead of the greeting, or to AUTH: 421.
     #[must_use]
     pub fn at_connect(&self, hostname: &str) -> Reply {
         Reply::new(421, EnhancedCode(4, 7, 0), format!("{hostname} {}", self.text))
@@ -136,16 +141,35 @@ impl Clients {
     /// It has too many sessions, or has connected too often.
     pub fn connect(self: &Arc<Self>, address: IpAddr) -> Result<Seat, Over> {
         let PerAddress { sessions, connections, .. } = self.per_address;
+        self.seat(PER_ADDRESS, || Key::Address(network(address)), sessions, connections)
+    }
+
+    /// A user has logged in.
+    ///
+    /// # Errors
+    /// It has too many sessions, or has logged in too often.
+    pub fn log_in(self: &Arc<Self>, user: &Arc<str>) -> Result<Seat, Over> {
+        let PerUser { sessions, connections, .. } = self.per_user;
+        self.seat(PER_USER, || Key::User(Arc::clone(user)), sessions, connections)
+    }
+
+    fn seat(
+        self: &Arc<Self>,
+        of: &str,
+        key: impl Fn() -> Key,
+        sessions: Option<NonZeroUsize>,
+        connections: Option<Pace>,
+    ) -> Result<Seat, Over> {
         if sessions.is_none() && connections.is_none() {
             return Ok(self.unlimited());
         }
-        let (key, now) = (Key::Address(network(address)), self.started.elapsed());
+        let (key, now) = (key(), self.started.elapsed());
         let mut known = self.known();
         let client = entry(&mut known, &key, now)?;
         if sessions.is_some_and(|most| client.sessions >= most.get()) {
-            return Err(Over::sessions());
+            return Err(Over::sessions(of));
         }
-        take(client, "per_address", Counted::Connections, 1, connections, now)?;
+        take(client, of, Counted::Connections, 1, connections, now)?;
         client.sessions += 1;
         Ok(Seat { clients: Arc::clone(self), key: Some(key) })
     }
@@ -197,11 +221,11 @@ impl Clients {
         let mut known = self.known();
         if per_address.is_some() {
             let client = entry(&mut known, &Key::Address(network(address)), now)?;
-            take(client, "per_address", counted, number, per_address, now)?;
+            take(client, PER_ADDRESS, counted, number, per_address, now)?;
         }
         if let (Some(_), Some(user)) = (per_user, user) {
             let client = entry(&mut known, &Key::User(Arc::clone(user)), now)?;
-            take(client, "per_user", counted, number, per_user, now)?;
+            take(client, PER_USER, counted, number, per_user, now)?;
         }
         Ok(())
     }
@@ -272,6 +296,24 @@ mod tests {
         drop(one);
         at("2001:db8::4").unwrap();
         assert_eq!(clients.known().len(), 2);
+    }
+
+    #[test]
+    fn sessions_of_a_user() {
+        let clients = clients("sessions = 1", "sessions = 2\nconnections = '3/h'");
+        let (user, other) = (Arc::from("app"), Arc::from("192.0.2.1"));
+        let one = clients.log_in(&user).unwrap();
+        let _two = clients.log_in(&user).unwrap();
+        let over = clients.log_in(&user).unwrap_err();
+        assert_eq!(over.limit, "per_user.sessions");
+        assert_eq!(over.at_connect("mta").text, "mta too many sessions of your user");
+        drop(one);
+        let _three = clients.log_in(&user).unwrap();
+        drop(_two);
+        assert_eq!(clients.log_in(&user).unwrap_err().limit, "per_user.connections");
+        // A user that is called as an address is another.
+        let (_user, _address) =
+            (clients.log_in(&other).unwrap(), clients.connect("192.0.2.1".parse().unwrap()).unwrap());
     }
 
     #[test]

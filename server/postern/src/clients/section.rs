@@ -28,6 +28,12 @@ pub struct PerAddress {
 #[derive(Clone, Copy, Debug, Default, Deserialize, Serialize, PartialEq)]
 #[serde(deny_unknown_fields, default)]
 pub struct PerUser {
+    /// Sessions, or requests of HTTP, at once.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sessions: Option<NonZeroUsize>,
+    /// Logins; each request of HTTP is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub connections: Option<Pace>,
     /// Messages: MAIL commands of SMTP.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub messages: Option<Pace>,

@@ -4,7 +4,7 @@ use super::credentials::{Caller, Credentials, given};
 use super::listener::Peer;
 use super::problem::Problem;
 use super::section::Scope;
-use crate::clients::{Logins, WINDOW, unknown};
+use crate::clients::{Clients, Logins, WINDOW, unknown};
 use crate::intake::Intake;
 use crate::observe::delivery_log;
 use crate::spool::Spool;
@@ -24,14 +24,15 @@ const CHALLENGE: &str = "Basic realm=\"postern\", charset=\"UTF-8\", Bearer real
 pub struct Door<S: Spool> {
     credentials: Arc<Credentials>,
     logins: Logins,
+    clients: Arc<Clients>,
     intake: Arc<Intake<S>>,
 }
 
 impl<S: Spool> Door<S> {
-    /// By `[[http.user]]`, then by these logins.
+    /// By `[[http.user]]`, then by these logins; `clients` is what one user may do.
     #[must_use]
-    pub fn new(credentials: Arc<Credentials>, logins: Logins, intake: Arc<Intake<S>>) -> Self {
-        Self { credentials, logins, intake }
+    pub fn new(credentials: Arc<Credentials>, logins: Logins, clients: Arc<Clients>, intake: Arc<Intake<S>>) -> Self {
+        Self { credentials, logins, clients, intake }
     }
 
     /// Whose credentials these are. Plugins may leave attributes in the session.
@@ -87,6 +88,14 @@ pub async fn identify<S: Spool>(State(door): State<Arc<Door<S>>>, mut request: R
     };
     match caller {
         Ok(caller) => {
+            // Held until the request is answered.
+            let _seat = match caller.name.as_ref().map(|name| door.clients.log_in(name)).transpose() {
+                Ok(seat) => seat,
+                Err(over) => {
+                    delivery_log::noqueue(&session.id, session.peer_addr, "AUTH", &over.reply(), &over.limit);
+                    return Problem::from(over).into_response();
+                }
+            };
             session.user.clone_from(&caller.name);
             request.extensions_mut().insert(session);
             request.extensions_mut().insert(caller);

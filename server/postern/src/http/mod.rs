@@ -212,7 +212,7 @@ pub async fn serve<S: Spool + Facts>(
     logins: Logins,
     stop: watch::Receiver<bool>,
 ) {
-    let door = Door::new(Arc::clone(&http.credentials), logins, Arc::clone(&intake));
+    let door = Door::new(Arc::clone(&http.credentials), logins, Arc::clone(&http.clients), Arc::clone(&intake));
     let submission = Submission::new(Arc::clone(&intake), api.spool.clone(), &http, api.clock);
     let mut routes = native(&api);
     routes.extend(sending(&Arc::new(submission)));

@@ -56,8 +56,9 @@ struct Driver<'a, S: Spool> {
     session: Session,
     /// May the client say for whom it speaks?
     is_trusted: bool,
-    /// What the client is counted by.
+    /// What the client is counted by, and its user.
     seat: Seat,
+    user_seat: Option<Seat>,
     /// Of the name of the client's address.
     lookup: Lookup,
     incoming: Option<Incoming<S>>,
@@ -103,6 +104,7 @@ pub async fn run<S: Spool>(
         session,
         is_trusted,
         seat,
+        user_seat: None,
         lookup: Lookup::start(&gate.resolver, address, listener.reverse_lookup),
         incoming: None,
         stop,
@@ -261,11 +263,11 @@ impl<S: Spool> Driver<'_, S> {
     async fn authenticate(&mut self, credentials: &Credentials) {
         let Gate { intake, logins, .. } = self.gate;
         self.know_client().await;
-        match logins.check(&mut self.session, credentials, intake).await {
+        let checked = logins.check(&mut self.session, credentials, intake).await;
+        match checked.and_then(|user| self.log_in(user)) {
             Ok(user) => {
                 let Session { id, peer_addr, .. } = &self.session;
                 info!(session = %id, user = &*user, mechanism = credentials.mechanism, peer = %peer_addr, "AUTHENTICATED");
-                self.session.user = Some(user);
                 self.server.answer(&Reply::new(235, EnhancedCode(2, 7, 0), "Authentication successful"));
             }
             Err(refusal) => self.refuse("AUTH", &refusal.reply, &refusal.detail),

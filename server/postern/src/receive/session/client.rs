@@ -1,6 +1,7 @@
 //! Who the client of a session is: whether it waits for the greeting, what its address is called, and for whom it speaks.
 
 use super::{COMMAND_READ, Driver, access};
+use crate::clients::Over;
 use crate::observe::delivery_log;
 use crate::receive::Gate;
 use crate::receive::reverse::Lookup;
@@ -41,10 +42,23 @@ impl<S: Spool> Driver<'_, S> {
         }
     }
 
+    /// The session is this user's from now on.
+    ///
+    /// # Errors
+    /// 421: the user has too many.
+    pub(super) fn log_in(&mut self, user: Arc<str>) -> Result<Arc<str>, Refusal> {
+        let Gate { listener, intake, .. } = self.gate;
+        self.user_seat = None;
+        let over = |over: Over| Refusal { reply: over.at_connect(intake.hostname()), detail: over.limit };
+        self.user_seat = Some(listener.clients.log_in(&user).map_err(over)?);
+        self.session.user = Some(Arc::clone(&user));
+        Ok(user)
+    }
+
     /// The session is somebody else's from now on, who is let in or not as if he had connected.
     pub(super) async fn speak_for(&mut self, client: Xclient) {
         let Gate { listener, intake, .. } = self.gate;
-        let before = self.session.peer_addr;
+        let (before, user_before) = (self.session.peer_addr, self.session.user.clone());
         let said_hello = self.take_over(client);
         let Session { id, peer_addr: peer, user, .. } = &self.session;
         let user_name = user.as_deref().unwrap_or_default();
@@ -56,7 +70,19 @@ impl<S: Spool> Driver<'_, S> {
                 Err(reply) => return self.server.close(&reply),
             }
         }
-        if let Err(Refusal { reply, detail }) = self.connect().await {
+        let logged_in = match self.session.user.clone() {
+            user if user == user_before => Ok(()),
+            Some(user) => self.log_in(user).map(|_| ()),
+            None => {
+                self.user_seat = None;
+                Ok(())
+            }
+        };
+        let connected = match logged_in {
+            Ok(()) => self.connect().await,
+            over => over,
+        };
+        if let Err(Refusal { reply, detail }) = connected {
             delivery_log::noqueue(&self.session.id, peer, "CONNECT", &reply, &detail);
             return self.server.close(&reply);
         }
