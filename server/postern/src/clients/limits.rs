@@ -1,13 +1,12 @@
 //! What one client may do: sessions, connections, messages and recipients, by address and by user.
 
 use super::network::network;
-use super::section::{PerAddress, PerUser};
+use super::section::ClientLimits;
 use crate::config::Pace;
 use postern_core::mail::{EnhancedCode, Reply};
 use postern_core::schedule::{Bucket, Rate};
 use std::collections::HashMap;
 use std::net::IpAddr;
-use std::num::NonZeroUsize;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -21,8 +20,8 @@ const PER_USER: &str = "per_user";
 /// The clients of one listener.
 #[derive(Debug)]
 pub struct Clients {
-    per_address: PerAddress,
-    per_user: PerUser,
+    per_address: ClientLimits,
+    per_user: ClientLimits,
     started: Instant,
     known: Mutex<HashMap<Key, Client>>,
 }
@@ -131,7 +130,7 @@ impl Client {
 impl Clients {
     /// Nobody yet.
     #[must_use]
-    pub fn new(per_address: PerAddress, per_user: PerUser) -> Arc<Self> {
+    pub fn new(per_address: ClientLimits, per_user: ClientLimits) -> Arc<Self> {
         Arc::new(Self { per_address, per_user, started: Instant::now(), known: Mutex::default() })
     }
 
@@ -140,8 +139,7 @@ impl Clients {
     /// # Errors
     /// It has too many sessions, or has connected too often.
     pub fn connect(self: &Arc<Self>, address: IpAddr) -> Result<Seat, Over> {
-        let PerAddress { sessions, connections, .. } = self.per_address;
-        self.seat(PER_ADDRESS, || Key::Address(network(address)), sessions, connections)
+        self.seat(PER_ADDRESS, self.per_address, || Key::Address(network(address)))
     }
 
     /// A user has logged in.
@@ -149,17 +147,11 @@ impl Clients {
     /// # Errors
     /// It has too many sessions, or has logged in too often.
     pub fn log_in(self: &Arc<Self>, user: &Arc<str>) -> Result<Seat, Over> {
-        let PerUser { sessions, connections, .. } = self.per_user;
-        self.seat(PER_USER, || Key::User(Arc::clone(user)), sessions, connections)
+        self.seat(PER_USER, self.per_user, || Key::User(Arc::clone(user)))
     }
 
-    fn seat(
-        self: &Arc<Self>,
-        of: &str,
-        key: impl Fn() -> Key,
-        sessions: Option<NonZeroUsize>,
-        connections: Option<Pace>,
-    ) -> Result<Seat, Over> {
+    fn seat(self: &Arc<Self>, of: &str, limits: ClientLimits, key: impl FnOnce() -> Key) -> Result<Seat, Over> {
+        let ClientLimits { sessions, connections, .. } = limits;
         if sessions.is_none() && connections.is_none() {
             return Ok(self.unlimited());
         }

@@ -13,4 +13,4 @@ pub mod tls;
 pub use guard::{Guard, Tally, WINDOW};
 pub use limits::{Clients, Over, Seat};
 pub use login::{Logins, unknown};
-pub use section::{CertificateSection, Certificates, PerAddress, PerUser};
+pub use section::{CertificateSection, Certificates, ClientLimits};

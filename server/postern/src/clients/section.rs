@@ -6,32 +6,14 @@ use serde::{Deserialize, Serialize};
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
-/// `per_address`: without a value there is no limit. An IPv6 address stands for its /64.
+/// `per_address`, where an IPv6 address stands for its /64, and `per_user`: without a value there is no limit.
 #[derive(Clone, Copy, Debug, Default, Deserialize, Serialize, PartialEq)]
 #[serde(deny_unknown_fields, default)]
-pub struct PerAddress {
-    /// Sessions, or connections of HTTP, at once.
+pub struct ClientLimits {
+    /// At once: sessions; of HTTP the connections of an address, the requests of a user.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sessions: Option<NonZeroUsize>,
-    /// New ones.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub connections: Option<Pace>,
-    /// Messages: MAIL commands of SMTP.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub messages: Option<Pace>,
-    /// Recipients: RCPT commands of SMTP.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub recipients: Option<Pace>,
-}
-
-/// `per_user`: without a value there is no limit.
-#[derive(Clone, Copy, Debug, Default, Deserialize, Serialize, PartialEq)]
-#[serde(deny_unknown_fields, default)]
-pub struct PerUser {
-    /// Sessions, or requests of HTTP, at once.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub sessions: Option<NonZeroUsize>,
-    /// Logins; each request of HTTP is one.
+    /// New ones; of a user logins.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub connections: Option<Pace>,
     /// Messages: MAIL commands of SMTP.

@@ -2,7 +2,7 @@
 
 use super::credentials::Credentials;
 use crate::clients::tls::ServerTls;
-use crate::clients::{CertificateSection, Certificates, Clients, PerAddress, PerUser};
+use crate::clients::{CertificateSection, Certificates, ClientLimits, Clients};
 use crate::config::{Secret, Size};
 use crate::intake::Policy;
 use crate::users::Users;
@@ -47,9 +47,9 @@ pub struct HttpSection {
     /// A message with more Received fields is in a loop and refused.
     pub max_hops: usize,
     /// What one address may do.
-    pub per_address: PerAddress,
+    pub per_address: ClientLimits,
     /// What one user may do.
-    pub per_user: PerUser,
+    pub per_user: ClientLimits,
     /// `[[http.user]]`
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub user: Vec<HttpUserSection>,
@@ -73,8 +73,8 @@ impl Default for HttpSection {
             trust_headers: None,
             future_date: false,
             max_hops: 50,
-            per_address: PerAddress::default(),
-            per_user: PerUser::default(),
+            per_address: ClientLimits::default(),
+            per_user: ClientLimits::default(),
             user: Vec::new(),
         }
     }

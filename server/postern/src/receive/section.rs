@@ -1,7 +1,7 @@
 //! `[listener.NAME]`: as written and as used.
 
 use crate::clients::tls::ServerTls;
-use crate::clients::{CertificateSection, Certificates, Clients, PerAddress, PerUser};
+use crate::clients::{CertificateSection, Certificates, ClientLimits, Clients};
 use crate::config::{Size, Span};
 use crate::intake::Policy;
 use ipnet::IpNet;
@@ -81,9 +81,9 @@ pub struct ListenerSection {
     /// How long to wait before the greeting, a minute at most: who talks in that time is refused.
     pub greet_delay: Span,
     /// What one address may do.
-    pub per_address: PerAddress,
+    pub per_address: ClientLimits,
     /// What one user may do.
-    pub per_user: PerUser,
+    pub per_user: ClientLimits,
 }
 
 /// The networks of this machine alone.
@@ -156,8 +156,8 @@ impl Default for ListenerSection {
             xclient_from: Vec::new(),
             reverse_lookup: Span::secs(2),
             greet_delay: Span::secs(0),
-            per_address: PerAddress::default(),
-            per_user: PerUser::default(),
+            per_address: ClientLimits::default(),
+            per_user: ClientLimits::default(),
         }
     }
 }
