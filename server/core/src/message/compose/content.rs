@@ -26,7 +26,8 @@ impl Content {
         Self { pieces: pieces.into(), encoder: None, eight_bit }
     }
 
-    /// Are there octets above 127 in it?
+    /// Are there octets above 127 in it, besides those of addresses? [`is_international`](super::Message::is_international)
+    /// tells of these: SMTPUTF8 allows them in the header, whatever BODY says.
     #[must_use]
     pub fn is_eight_bit(&self) -> bool {
         self.eight_bit

@@ -77,6 +77,19 @@ fn the_tree_is_mixed_around_alternative_around_related() {
 }
 
 #[test]
+fn content_says_whether_it_is_eight_bit() {
+    let of = |attachment: Value| {
+        let value =
+            json!({"from": "Jõe <a@b.example>", "to": "jüri@d.example", "text": "ü", "attachments": [attachment]});
+        let content = read(value).unwrap().compose(&FRESH).unwrap();
+        content.is_eight_bit()
+    };
+    assert!(!of(json!({"filename": "ü.png", "content": "ü"})));
+    assert!(of(json!({"cid": "ü", "content": "u"})));
+    assert!(of(json!({"raw": "X: ü\r\n\r\nu"})));
+}
+
+#[test]
 fn addresses() {
     let people = json!([
         "\"B, A\" <a@b.example>, c@d.example",

@@ -108,6 +108,7 @@ impl Writer<'_> {
         }
         add(&mut header, "Content-Type", &media_type, &part.path)?;
         if let Some(cid) = &part.cid {
+            self.eight_bit |= !cid.is_ascii();
             add(&mut header, "Content-ID", &format!("<{cid}>"), &part.path)?;
         }
         if let Some(disposition) = &part.disposition {
