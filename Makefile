@@ -65,8 +65,16 @@ test: test-deps build guests ## all tests
 	@scripts/demo >/dev/null && echo "demo passed"
 	@scripts/fuzz all 3
 
+.PHONY: wasi
+wasi: ## test the build with WASI, by a plugin in Python that uses it
+	@scripts/pip-install target/python-tools componentize-py==0.25.1
+	cargo build --release --locked -p postern --features wasi --target-dir target/wasi
+	PYTHONPATH=target/python-tools target/python-tools/bin/componentize-py --quiet --wit-path wit --world bare-rewriter \
+	  componentize --python-path tests/guests/wasi --output target/wasi/wasi-probe.wasm wasi_probe
+	POSTERN=$(CURDIR)/target/wasi/release/postern cargo test --locked --release --workspace --test languages -- --ignored
+
 .PHONY: soak
-soak: test-deps build guests ## the long forms of the crash and load tests
+soak: test-deps build guests wasi ## the long forms of the crash and load tests
 	POSTERN_SOAK=1 cargo test --locked --release -p postern-tests -- --nocapture
 	@scripts/fuzz all 600
 

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 use postern_tests::{AioSink, Client, Postern, Setup, not_run, root, wait_for};
+use std::fmt::Write as _;
 use std::fs;
 use std::time::{Duration, Instant};
 
@@ -140,4 +141,52 @@ fn javascript() {
         assert!(refusal.contains("refuses its config") && refusal.contains(said), "{refusal}");
     }
     assert_eq!(server.log_lines("plugin call failed").len(), 1);
+}
+
+/// WASI has clocks and random numbers, and nothing of the system. Waiting in it ends at the deadline of the call, and
+/// writing in it at the limit on the processor's time.
+#[test]
+#[ignore = "needs a server with the feature wasi: make wasi"]
+fn wasi() {
+    let sink = AioSink::start();
+    let limits = "memory = '64MiB'\ndeadline = '2s'\ncpu = '500ms'\non_error = 'defer'\n";
+    let config = format!("{limits}[plugin.grants]\nwasi = true\n");
+    let server = start("Python", "target/wasi/wasi-probe.wasm", sink.port, &config).unwrap();
+    let mut client = Client::hello(server.port).unwrap();
+    let mut before = Vec::new();
+    for count in 0..20 {
+        let message = "Subject: plain\r\n\r\nbody\r\n";
+        assert_eq!(client.mail("a@b.example", &["c@d.example"], message).unwrap().code, 250);
+        let (_, content) = next(&sink, count);
+        let told = |name: &str| {
+            let field = content.lines().find_map(|line| line.strip_prefix(&format!("X-{name}: ")));
+            field.unwrap_or_else(|| panic!("no {name} in\n{content}")).trim_end().to_owned()
+        };
+        let seconds: f64 = told("Time").parse().unwrap();
+        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs_f64();
+        assert!((now - seconds).abs() < 30.0, "{seconds}");
+        let random: u64 = told("Random").parse().unwrap();
+        assert!(!before.contains(&random));
+        before.push(random);
+        let mut seen = String::new();
+        for name in ["Environment", "Arguments", "Input", "Root", "Read", "Write", "Network", "Name"] {
+            let _ = write!(seen, "{name} {} ", told(name));
+        }
+        assert_eq!(
+            seen,
+            "Environment {} Arguments [] Input '' Root FileNotFoundError Read FileNotFoundError \
+             Write FileNotFoundError Network PermissionError Name gaierror "
+        );
+    }
+    for what in ["wait", "flood"] {
+        let message = format!("Subject: {what}\r\n\r\nbody\r\n");
+        assert_eq!(client.mail("a@b.example", &["c@d.example"], &message).unwrap().code, 451, "{what}");
+    }
+    let failed = server.wait_log("plugin call failed", 2);
+    assert!(failed[0].contains("kind=\"deadline\"") && failed[1].contains("kind=\"cpu\""), "{failed:?}");
+    assert_eq!(client.mail("a@b.example", &["c@d.example"], "Subject: x\r\n\r\nbody\r\n").unwrap().code, 250);
+
+    // Without the grant it is not loaded, and the operator is told what to write.
+    let refusal = refused(&server, "wasi = true", "clock = true");
+    assert!(refusal.contains("wasi"), "{refusal}");
 }
