@@ -95,9 +95,8 @@ pub(crate) struct Instance {
     pub(crate) at_start: usize,
 }
 
-/// What a call left: the subject as the plugin edited it, what it says, and what it did.
+/// What the plugin says, and what it did to the subject.
 pub(crate) struct Called {
-    pub(crate) subject: Subject,
     pub(crate) answer: Answer,
     pub(crate) changes: Vec<Change>,
 }
@@ -141,11 +140,11 @@ impl Template {
 }
 
 impl Instance {
-    /// Calls a hook on the plugin's own copy of its subject.
+    /// Calls a hook on the plugin's own copy of its subject, which lies in the store meanwhile.
     pub(crate) async fn call(
         &mut self,
         point: HookPoint,
-        subject: Subject,
+        subject: &mut Subject,
         deadline: Instant,
     ) -> Result<Called, CallError> {
         self.calls += 1;
@@ -164,8 +163,8 @@ impl Instance {
             Ok(Err(refused)) => Err(CallError::Refused(escape(&refused, MAX_TEXT))),
             Err(error) => Err(failure(self.store.data(), &error)),
         };
-        let (subject, changes) = self.store.data_mut().finish();
-        called.map(|answer| Called { subject, answer, changes })
+        let changes = self.store.data_mut().finish(subject);
+        called.map(|answer| Called { answer, changes })
     }
 
     /// How long host functions have waited in the last call.

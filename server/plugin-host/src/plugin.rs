@@ -37,7 +37,6 @@ pub(crate) struct About<'a> {
 
 /// A call that went well.
 pub(crate) struct Done {
-    pub(crate) subject: Subject,
     pub(crate) said: Option<Said>,
     pub(crate) changes: Vec<Change>,
 }
@@ -114,11 +113,12 @@ impl Plugin {
         self.pool.template().hooks.has(point) && self.spec.when.fits(about)
     }
 
-    /// One call, bounded by the plugin's deadline and by `latest`; also gives the time it ended.
+    /// One call, bounded by the plugin's deadline and by `latest`; also gives the time it ended. `subject` is the plugin's
+    /// own copy: edited if the call goes well, of no use otherwise.
     pub(crate) async fn call(
         &self,
         point: HookPoint,
-        subject: Subject,
+        subject: &mut Subject,
         start: Instant,
         latest: Instant,
     ) -> (Result<Done, CallError>, Instant) {
@@ -129,9 +129,8 @@ impl Plugin {
         }
         let mut waited = Duration::ZERO;
         let result = self.call_pooled(point, subject, start, latest, &mut waited).await;
-        let result = result.and_then(|Called { subject, answer, changes }| {
-            said::check(point, answer).map(|said| Done { subject, said, changes })
-        });
+        let result =
+            result.and_then(|Called { answer, changes }| said::check(point, answer).map(|said| Done { said, changes }));
         let end = Instant::now();
         let time = end - start;
         self.counters.call_ended(point, time, time.saturating_sub(waited), result.as_ref().err().map(CallError::kind));
@@ -156,7 +155,7 @@ impl Plugin {
     async fn call_pooled(
         &self,
         point: HookPoint,
-        subject: Subject,
+        subject: &mut Subject,
         start: Instant,
         latest: Instant,
         waited: &mut Duration,

@@ -89,15 +89,16 @@ impl PluginSet {
         let mut changes = held.changes().map(std::mem::take).unwrap_or_default();
         let (mut start, mut result) = (began, Ok(()));
         for plugin in self.plugins.iter().filter(|plugin| plugin.wants(point, about)) {
-            let (called, end) = plugin.call(point, held.copy(), start, latest).await;
+            let mut copy = held.copy();
+            let (called, end) = plugin.call(point, &mut copy, start, latest).await;
             start = end;
             let stop = match called {
                 Ok(done) if plugin.spec.shadow => {
-                    shadowed(plugin, point, &done);
+                    shadowed(plugin, point, &copy, &done);
                     continue;
                 }
-                Ok(Done { subject: edited, said, changes: made }) => {
-                    held.replace(edited);
+                Ok(Done { said, changes: made }) => {
+                    held.replace(copy);
                     changes.extend(made);
                     said.map(Why::Said)
                 }
@@ -131,12 +132,12 @@ impl PluginSet {
 }
 
 /// What a shadow would have done.
-fn shadowed(plugin: &Plugin, point: HookPoint, done: &Done) {
+fn shadowed(plugin: &Plugin, point: HookPoint, subject: &Subject, done: &Done) {
     let changes: Vec<&str> = done.changes.iter().map(|change| change.what.as_str()).collect();
     tracing::info!(
         plugin = plugin.author(),
         hook = point.name(),
-        queue_id = done.subject.queue_id().map(tracing::field::display),
+        queue_id = subject.queue_id().map(tracing::field::display),
         verdict = ?done.said,
         changes = changes.join("; "),
         "SHADOW"
@@ -371,8 +372,8 @@ impl Hooks for PluginSet {
         Box::pin(async move {
             let Some(plugin) = self.plugin(consumer) else { return Err("there is no such plugin".into()) };
             let start = Instant::now();
-            let subject = Subject::Events(batch);
-            let (called, _) = plugin.call(HookPoint::Event, subject, start, start + self.budget).await;
+            let mut subject = Subject::Events(batch);
+            let (called, _) = plugin.call(HookPoint::Event, &mut subject, start, start + self.budget).await;
             called.map(|_| ()).map_err(|error| format!("{}: {error}", error.kind().name()))
         })
     }
@@ -385,14 +386,12 @@ impl Hooks for PluginSet {
             let plugin = self.plugin(plugin).filter(wants).ok_or(NoAnswer::Unknown)?;
             let _room = self.room.try_acquire().map_err(|_| NoAnswer::Busy)?;
             let start = Instant::now();
-            let subject = Subject::Exchange(Box::new(Exchange { request, answer: HttpAnswer::default() }));
-            let (called, _) = plugin.call(HookPoint::Http, subject, start, start + self.budget).await;
-            let answer = match called {
-                Ok(Done { subject: Subject::Exchange(exchange), .. }) => exchange.answer,
-                // A call gives back what it was given.
-                Ok(_) => return Err(NoAnswer::Failed),
-                Err(error) => return Err(unanswered(plugin, &error)),
-            };
+            let mut subject = Subject::Exchange(Box::new(Exchange { request, answer: HttpAnswer::default() }));
+            let (called, _) = plugin.call(HookPoint::Http, &mut subject, start, start + self.budget).await;
+            called.map_err(|error| unanswered(plugin, &error))?;
+            // A call gives back what it was given.
+            let Subject::Exchange(exchange) = subject else { return Err(NoAnswer::Failed) };
+            let answer = exchange.answer;
             if plugin.spec.shadow {
                 let (plugin, octets) = (plugin.author(), answer.body.len());
                 tracing::info!(plugin, hook = HookPoint::Http.name(), status = answer.status, octets, "SHADOW");

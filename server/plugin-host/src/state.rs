@@ -105,18 +105,19 @@ impl GuestState {
         }
     }
 
-    /// Puts the subject in for a call.
-    pub(crate) fn begin(&mut self, point: HookPoint, subject: Subject, deadline: Instant) {
+    /// Takes the subject in for a call.
+    pub(crate) fn begin(&mut self, point: HookPoint, subject: &mut Subject, deadline: Instant) {
         self.point = Some(point);
-        self.subject = subject;
+        std::mem::swap(&mut self.subject, subject);
         self.deadline = Some(deadline);
         (self.edits, self.body_octets) = (0, 0);
         self.io_told = false;
     }
 
-    /// Takes the subject out with its edits, and what they were.
-    pub(crate) fn finish(&mut self) -> (Subject, Vec<Change>) {
+    /// Gives the subject back with its edits, and tells what they were.
+    pub(crate) fn finish(&mut self, subject: &mut Subject) -> Vec<Change> {
         (self.point, self.deadline) = (None, None);
+        std::mem::swap(&mut self.subject, subject);
         self.parts.clear();
         self.handles.clear();
         let mut changes = std::mem::take(&mut self.changes);
@@ -124,7 +125,7 @@ impl GuestState {
             let what = format!("and {} more", thousands(more));
             changes.push(Change { author: self.identity.author.clone(), what });
         }
-        (std::mem::take(&mut self.subject), changes)
+        changes
     }
 
     pub(crate) fn subject(&self) -> &Subject {

@@ -37,10 +37,16 @@ pub enum Position {
 }
 
 /// The fields of a header block, in order, duplicates kept. Names compare without case.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+///
+/// Copies are cheap, and so is adding to one: each plugin works on a copy, and most edits add a field.
+#[derive(Clone, Debug, Default)]
 pub struct HeaderBlock {
-    /// Shared by copies until one of them is edited.
-    fields: Arc<Vec<Field>>,
+    /// Added at the top.
+    above: Vec<Field>,
+    /// Shared by copies until a field of it is changed or removed.
+    parsed: Arc<Vec<Field>>,
+    /// Added at the bottom.
+    below: Vec<Field>,
     len: usize,
     edited: bool,
 }
@@ -111,7 +117,7 @@ impl HeaderBlock {
             fields.push(Field { raw, name_len });
             start = end;
         }
-        Self { fields: Arc::new(fields), len: block.len(), edited: false }
+        Self { parsed: Arc::new(fields), len: block.len(), ..Self::default() }
     }
 
     /// Has anything been added, changed or removed? If not, the block is to the octet what was parsed.
@@ -122,7 +128,7 @@ impl HeaderBlock {
 
     /// The fields in order.
     pub fn fields(&self) -> impl Iterator<Item = &Field> {
-        self.fields.iter()
+        self.above.iter().chain(self.parsed.iter()).chain(&self.below)
     }
 
     /// Octets of the block as it will be stored.
@@ -135,18 +141,20 @@ impl HeaderBlock {
     /// How many fields there are.
     #[must_use]
     pub fn count(&self) -> usize {
-        self.fields.len()
+        self.above.len() + self.parsed.len() + self.below.len()
     }
 
     /// The field at `index`, from the top.
     #[must_use]
     pub fn get(&self, index: usize) -> Option<&Field> {
-        self.fields.get(index)
+        let parsed = index.wrapping_sub(self.above.len());
+        let below = parsed.wrapping_sub(self.parsed.len());
+        self.above.get(index).or_else(|| self.parsed.get(parsed)).or_else(|| self.below.get(below))
     }
 
     /// All fields called `name`, in order.
     pub fn all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a Field> {
-        self.fields.iter().filter(move |field| field.is(name))
+        self.fields().filter(move |field| field.is(name))
     }
 
     /// The first field called `name`.
@@ -162,8 +170,8 @@ impl HeaderBlock {
         let field = Field::build(name, value)?;
         self.grow(field.raw.len())?;
         match position {
-            Position::Top => self.edit().insert(0, field),
-            Position::Bottom => self.edit().push(field),
+            Position::Top => self.above.insert(0, field),
+            Position::Bottom => self.below.push(field),
         }
         Ok(())
     }
@@ -175,38 +183,30 @@ impl HeaderBlock {
     /// As [`HeaderBlock::add`].
     pub fn set(&mut self, name: &str, value: &str) -> Result<(), HeaderError> {
         let field = Field::build(name, value)?;
-        let Some(index) = self.fields.iter().position(|f| f.is(name)) else {
+        if self.first(name).is_none() {
             return self.add(Position::Bottom, name, value);
-        };
+        }
         self.grow(field.raw.len())?;
-        self.len -= self.fields[index].raw.len();
-        self.edit()[index] = field;
-        let mut at = 0;
-        self.retain(|f| {
-            at += 1;
-            at - 1 <= index || !f.is(name)
-        });
+        let mut field = Some(field);
+        self.retain(name, |first| field.take().map(|field| *first = field).is_some());
         Ok(())
     }
 
     /// Removes all fields called `name` and says how many there were.
     pub fn remove(&mut self, name: &str) -> usize {
-        let before = self.fields.len();
+        let before = self.count();
         if self.first(name).is_some() {
-            self.retain(|field| !field.is(name));
+            self.retain(name, |_| false);
+            self.edited = true;
         }
-        before - self.fields.len()
-    }
-
-    fn edit(&mut self) -> &mut Vec<Field> {
-        Arc::make_mut(&mut self.fields)
+        before - self.count()
     }
 
     /// The block as it will be stored.
     #[must_use]
     pub fn to_bytes(&self) -> Bytes {
         let mut block = BytesMut::with_capacity(self.len);
-        for field in self.fields.iter() {
+        for field in self.fields() {
             block.extend_from_slice(&field.raw);
         }
         block.freeze()
@@ -221,13 +221,25 @@ impl HeaderBlock {
         Ok(())
     }
 
-    fn retain(&mut self, mut keep: impl FnMut(&Field) -> bool) {
-        let before = self.fields.len();
-        self.edit().retain(|field| keep(field));
-        self.edited |= self.fields.len() != before;
-        self.len = self.fields.iter().map(|field| field.raw.len()).sum();
+    /// Keeps of the fields called `name` those that `keep` says, which may change them.
+    fn retain(&mut self, name: &str, mut keep: impl FnMut(&mut Field) -> bool) {
+        let mut keep = |field: &mut Field| !field.is(name) || keep(field);
+        self.above.retain_mut(&mut keep);
+        if self.parsed.iter().any(|field| field.is(name)) {
+            Arc::make_mut(&mut self.parsed).retain_mut(&mut keep);
+        }
+        self.below.retain_mut(&mut keep);
+        self.len = self.fields().map(|field| field.raw.len()).sum();
     }
 }
+
+impl PartialEq for HeaderBlock {
+    fn eq(&self, other: &Self) -> bool {
+        self.edited == other.edited && self.fields().eq(other.fields())
+    }
+}
+
+impl Eq for HeaderBlock {}
 
 /// Longest line in octets, without its CRLF (RFC 5322 section 2.1.1).
 const MAX_LINE: usize = 998;
@@ -433,6 +445,30 @@ mod tests {
         assert_eq!(block.remove("c"), 1);
         assert_eq!(&block.to_bytes()[..], b"T: top\r\na: x\r\nb:\r\n  2\r\nZ: \r\n");
         assert_eq!(block.len, block.to_bytes().len());
+    }
+
+    /// The n-th field is the n-th in order, wherever it was put; copies keep their own.
+    #[test]
+    fn fields_are_counted_from_the_top() {
+        let parsed = HeaderBlock::parse(&Bytes::from_static(b"A: 1\r\nB: 2\r\na: 3\r\n"));
+        let mut block = parsed.clone();
+        for (position, name) in [(Position::Top, "T"), (Position::Bottom, "a"), (Position::Top, "A")] {
+            block.add(position, name, "new").unwrap();
+        }
+        let copy = block.clone();
+        let names = |block: &HeaderBlock| {
+            let by_index = (0..).map_while(|index| block.get(index)).collect::<Vec<_>>();
+            assert_eq!(by_index, block.fields().collect::<Vec<_>>());
+            assert_eq!((block.count(), block.len()), (by_index.len(), block.to_bytes().len()));
+            by_index.into_iter().map(|field| String::from_utf8_lossy(field.name()).into_owned()).collect::<String>()
+        };
+        assert_eq!(names(&block), "ATABaa");
+        block.set("a", "only").unwrap();
+        assert_eq!((names(&block), block.first("A").map(Field::value)), ("aTB".into(), Some("only".into())));
+        assert_eq!((block.remove("B"), block.remove("none")), (1, 0));
+        assert_eq!((names(&block), names(&copy), names(&parsed)), ("aT".into(), "ATABaa".into(), "ABa".into()));
+        assert!(block.is_edited() && !parsed.is_edited() && block != copy);
+        assert_eq!(HeaderBlock::parse(&copy.to_bytes()).fields().count(), copy.count());
     }
 
     #[test]
