@@ -1,5 +1,5 @@
-//! A next hop that counts: how many sessions there are at once, in all and for each recipient domain, and in which order
-//! the domains' mail comes.
+//! A next hop that counts: how many sessions there are at once, in all and for each recipient domain, in which order the
+//! domains' mail comes, and when.
 
 use std::collections::HashMap;
 use std::io::{BufRead as _, BufReader, Result, Write as _};
@@ -7,7 +7,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// How long each message takes it, so that others have the time to come.
 const WORK: Duration = Duration::from_millis(5);
@@ -36,6 +36,32 @@ struct Counts {
     /// Sessions that have had mail for a domain, now and at most.
     by_domain: HashMap<String, (usize, usize)>,
     arrived: Vec<String>,
+    /// Of sessions, of MAIL and of RCPT.
+    times: Times,
+}
+
+/// When something came, and from whom to whom.
+#[derive(Clone, Debug)]
+pub struct Arrival {
+    /// When.
+    pub at: Instant,
+    /// Address of the client.
+    pub peer: IpAddr,
+    /// Reverse-path (MAIL and RCPT), lower case.
+    pub from: String,
+    /// Recipient domain (RCPT).
+    pub domain: String,
+}
+
+/// What came, in order.
+#[derive(Clone, Debug, Default)]
+pub struct Times {
+    /// Sessions.
+    pub sessions: Vec<Arrival>,
+    /// MAIL commands.
+    pub messages: Vec<Arrival>,
+    /// RCPT commands.
+    pub recipients: Vec<Arrival>,
 }
 
 impl CountingSink {
@@ -63,7 +89,7 @@ impl CountingSink {
                     break;
                 }
                 let shared = Arc::clone(&of_thread);
-                std::thread::spawn(move || shared.session(stream));
+                std::thread::spawn(move || shared.session(&stream));
             }
         });
         Ok(Self { port: address.port(), address, shared, accepting: Some(accepting) })
@@ -92,6 +118,12 @@ impl CountingSink {
     pub fn arrived(&self) -> Vec<String> {
         lock(&self.shared.counts).arrived.clone()
     }
+
+    /// What came so far, and when.
+    #[must_use]
+    pub fn times(&self) -> Times {
+        lock(&self.shared.counts).times.clone()
+    }
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
@@ -99,7 +131,7 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 }
 
 impl Shared {
-    fn session(&self, stream: TcpStream) {
+    fn session(&self, stream: &TcpStream) {
         {
             let mut counts = lock(&self.counts);
             counts.sessions += 1;
@@ -117,17 +149,29 @@ impl Shared {
         }
     }
 
-    fn talk(&self, stream: TcpStream, domains: &mut Vec<String>) -> Result<()> {
+    fn talk(&self, stream: &TcpStream, domains: &mut Vec<String>) -> Result<()> {
         let mut out = stream.try_clone()?;
-        let mut lines = BufReader::new(stream).lines();
+        let came = |from: &str, domain: &str| -> Result<Arrival> {
+            let peer = stream.peer_addr()?.ip();
+            Ok(Arrival { at: Instant::now(), peer, from: from.to_owned(), domain: domain.to_owned() })
+        };
+        let mut lines = BufReader::new(stream.try_clone()?).lines();
+        lock(&self.counts).times.sessions.push(came("", "")?);
         out.write_all(b"220 sink\r\n")?;
-        let mut current = String::new();
+        let (mut current, mut from) = (String::new(), String::new());
         while let Some(line) = lines.next() {
             let line = line?.to_ascii_lowercase();
             let reply = match line.get(..4) {
+                Some("mail") => {
+                    from =
+                        line.split_once('<').and_then(|(_, rest)| rest.split_once('>')).map_or("", |(f, _)| f).into();
+                    lock(&self.counts).times.messages.push(came(&from, "")?);
+                    "250 ok\r\n"
+                }
                 Some("rcpt") => {
                     let domain = line.split_once('@').and_then(|(_, rest)| rest.split_once('>')).map_or("", |(d, _)| d);
                     current = domain.to_owned();
+                    lock(&self.counts).times.recipients.push(came(&from, domain)?);
                     if !domains.contains(&current) {
                         domains.push(current.clone());
                         let mut counts = lock(&self.counts);

@@ -32,7 +32,7 @@ mod tls_sink;
 
 pub use auth_peer::AuthPeer;
 pub use client::{Client, Reply};
-pub use counting_sink::CountingSink;
+pub use counting_sink::{Arrival, CountingSink, Times};
 pub use curl::{curl, curl_url, send};
 pub use daemon::Daemon;
 pub use disk::Disk;

@@ -26,6 +26,18 @@ impl Timestamp {
         Duration::from_millis(self.0.saturating_sub(earlier.0))
     }
 
+    /// The span since the epoch.
+    #[must_use]
+    pub fn since_epoch(self) -> Duration {
+        Duration::from_millis(self.0)
+    }
+
+    /// The point so long after the epoch; of a fraction of a millisecond, the one after it.
+    #[must_use]
+    pub fn of_epoch(span: Duration) -> Self {
+        Self(u64::try_from(span.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX))
+    }
+
     /// Whole seconds since the epoch.
     #[must_use]
     pub fn seconds(self) -> i64 {

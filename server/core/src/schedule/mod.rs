@@ -1,7 +1,9 @@
 //! What to try next, and when; and rates.
 
+mod limits;
 mod rate;
 
+pub use limits::{Claim, Flow, Limit, Limiter, Unit, Wait};
 pub use rate::{Bucket, Rate, RateError};
 
 use crate::time::Timestamp;

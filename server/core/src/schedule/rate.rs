@@ -55,7 +55,7 @@ impl std::fmt::Display for Rate {
 /// passed at an even pace. Times are spans since any fixed start.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Bucket {
-    full_at: Duration,
+    pub(super) full_at: Duration,
 }
 
 impl Bucket {

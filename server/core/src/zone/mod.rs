@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::mail::Address;
-use crate::schedule::RetrySchedule;
+use crate::schedule::{Limit, RetrySchedule};
 
 /// Name of the zone that takes what no rule gives to another.
 pub const DEFAULT_ZONE: &str = "default";
@@ -53,6 +53,21 @@ pub struct DsnPolicy {
     pub delay_notice: Option<Duration>,
 }
 
+/// How fast a zone's mail may leave: all of it, and what of it belongs together.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ZoneLimits {
+    /// All of it.
+    pub own: Vec<Limit>,
+    /// To one recipient domain; not for a smart host, which takes mail for all.
+    pub per_domain: Vec<Limit>,
+    /// From one source address.
+    pub per_source: Vec<Limit>,
+    /// With one reverse-path.
+    pub per_sender: Vec<Limit>,
+    /// Of one user.
+    pub per_user: Vec<Limit>,
+}
+
 /// One zone as the server uses it.
 #[derive(Clone, Debug)]
 pub struct Zone {
@@ -62,6 +77,8 @@ pub struct Zone {
     pub connections: usize,
     /// At most this many of them to one recipient domain; not for a smart host, which takes mail for all.
     pub domain_connections: Option<usize>,
+    /// How fast its mail may leave.
+    pub limits: ZoneLimits,
     /// Where its mail goes; None: to the MX of the recipients' domains.
     pub smart_host: Option<SmartHost>,
     /// Port of MX hosts.

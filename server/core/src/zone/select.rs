@@ -64,7 +64,7 @@ mod tests {
     use super::*;
     use crate::mail::Address;
     use crate::schedule::RetrySchedule;
-    use crate::zone::{DsnPolicy, IpVersion, Pool, PoolAddress, Source, TlsMode};
+    use crate::zone::{DsnPolicy, IpVersion, Pool, PoolAddress, Source, TlsMode, ZoneLimits};
     use bytes::Bytes;
     use std::time::Duration;
 
@@ -77,6 +77,7 @@ mod tests {
             name: name.into(),
             connections: 1,
             domain_connections: None,
+            limits: ZoneLimits::default(),
             smart_host: None,
             port: 25,
             ip: IpVersion::Any,

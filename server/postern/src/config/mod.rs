@@ -186,7 +186,7 @@ impl Config {
         }
         let mut domains = Vec::new();
         for (name, section) in &written.domain {
-            let limits = section.check(name).map_err(ConfigError::Value)?;
+            let limits = DomainLimits::check(section, name).map_err(ConfigError::Value)?;
             if domains.iter().any(|other: &DomainLimits| other.domain == limits.domain) {
                 return Err(ConfigError::Value(format!("domain.\"{name}\": stands there twice")));
             }

@@ -3,15 +3,17 @@
 //!
 //! A queue without a worker comes before one that wants another, and a worker that has had its turn leaves where other
 //! queues wait: no destination has all of a zone's connections for itself while others have none. A next hop that can't
-//! be reached rests for a growing while, in which its mail stays pending.
+//! be reached rests for a growing while, in which its mail stays pending; so does mail that a limit of its zone or domain
+//! holds back.
 
 use super::connections::{Connections, Full, Limits};
 use super::crew::Crew;
+use super::rates::{PATIENCE, Rates};
 use super::router::Zones;
 use super::routes::Routes;
 use super::section::DomainLimits;
 use super::settle::Settler;
-use super::sweep::NextHops;
+use super::sweep::{NextHops, Waiting};
 use super::worker::{Worker, say_farewell};
 use crate::deliver::{self, Connection, TlsClient};
 use crate::http::BackOff;
@@ -46,6 +48,7 @@ pub struct Dispatch<S: Spool> {
     pub zones: Zones,
     pub(super) routes: Routes,
     pub(super) settler: Arc<Settler<S>>,
+    pub(super) rates: Arc<Rates>,
     pub(super) options: deliver::Options,
     pub(super) clock: fn() -> Timestamp,
     /// Something that is not the spool's has changed: a next hop has begun or ended a rest, a worker has left.
@@ -98,7 +101,8 @@ impl<S: Spool> Dispatch<S> {
         });
         let domains = domains.collect();
         let (look_again, crews, turns) = (Notify::new(), Mutex::default(), AtomicU64::new(1));
-        Self { spool, zones, routes, settler, options, clock, look_again, crews, connections, domains, turns }
+        let rates = Arc::clone(&settler.rates);
+        Self { spool, zones, routes, settler, rates, options, clock, look_again, crews, connections, domains, turns }
     }
 
     fn next_turn(&self) -> u64 {
@@ -166,6 +170,12 @@ impl<S: Spool> Dispatch<S> {
             crew.see(pass);
             if let Some(left) = crew.resting() {
                 pause = pause.min(left);
+                continue;
+            }
+            if let Some(span) = self.rates.queue_wait(zone, &queue.destination, now).map(|wait| wait.span)
+                && span > PATIENCE
+            {
+                pause = pause.min(span);
                 continue;
             }
             let wanted = crew.wanted(due);
@@ -271,7 +281,12 @@ impl<S: Spool> BackOff for Dispatch<S> {
 }
 
 impl<S: Spool> NextHops for Dispatch<S> {
-    fn rests(&self, queue: &QueueKey) -> bool {
-        self.crews().get(queue).is_some_and(|crew| crew.rests())
+    fn waits(&self, queue: &QueueKey) -> Option<Waiting> {
+        if self.crews().get(queue).is_some_and(|crew| crew.rests()) {
+            return Some(Waiting::NotReached);
+        }
+        let zone = self.zones.policy(&queue.zone)?;
+        let wait = self.rates.queue_wait(zone, &queue.destination, (self.clock)())?;
+        (wait.span > PATIENCE).then_some(Waiting::Limited)
     }
 }

@@ -68,7 +68,7 @@ fn failed(leased: &Leased, (seq, fate, attempts): Fated<'_>, may_defer: bool) ->
         Fate::Deferred(reason, _) => (reason, FailureAction::Defer),
         Fate::Failed { reason, expired: false } => (reason, FailureAction::Bounce),
         Fate::Failed { reason, expired: true } => (reason, FailureAction::Expire),
-        Fate::Delivered(_) | Fate::Waits(_) | Fate::Untouched => return None,
+        Fate::Delivered(_) | Fate::Postponed(..) | Fate::Waits(_) | Fate::Untouched => return None,
     };
     Some(Failed {
         recipient: leased.message.envelope.recipients[seq.index()].address.clone(),

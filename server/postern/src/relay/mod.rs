@@ -6,6 +6,7 @@ mod crew;
 mod dispatch;
 mod failures;
 mod plugins;
+mod rates;
 mod report;
 mod router;
 mod routes;
@@ -19,7 +20,7 @@ pub use plugins::{ConfigReader, PluginError, check as check_plugins};
 pub use plugins::{kv_stores, plugin_spec};
 pub use section::{
     BreakerSection, DomainLimits, DomainSection, DsnSection, Engine, GrantsSection, HooksSection, Ip, OnError,
-    PerDomainSection, PluginSection, PoolAddressSection, PoolSection, QueueSection, SmartHostSection, Tls, WhenSection,
+    PluginSection, PoolAddressSection, PoolSection, QueueSection, RatesSection, SmartHostSection, Tls, WhenSection,
     ZoneDsnSection, ZoneSection,
 };
 
@@ -30,8 +31,8 @@ use crate::intake::Intake;
 use crate::observe::metrics::Metrics;
 use crate::receive::Listener;
 use crate::resolve::{Hickory, Resolver, SetupError};
-use crate::spool::Spool;
 use crate::spool::embedded::{Embedded, OpenError, Options};
+use crate::spool::{Spool, SpoolError};
 use crate::system::Sockets;
 use crate::users::Users;
 use crate::{events, http, receive};
@@ -40,6 +41,7 @@ use plugins::Generations;
 use postern_core::hook::LiveHooks;
 use postern_core::route::OwnIdentity;
 use postern_core::time::Timestamp;
+use rates::Rates;
 use router::Zones;
 use routes::Routes;
 use settle::Settler;
@@ -67,6 +69,9 @@ pub enum StartError {
     /// The store can't be opened.
     #[error(transparent)]
     Spool(#[from] OpenError),
+    /// How far the limits are can't be read from the store.
+    #[error("can't read how far the limits are: {0}")]
+    Rates(#[source] SpoolError),
     /// `dns.servers` can't be used.
     #[error("dns: {0}")]
     Dns(#[from] SetupError),
@@ -138,11 +143,14 @@ impl Server {
         let zones = Zones::new(&config.zones, &config.pools);
         let hostname: Arc<str> = config.hostname.as_str().into();
         let intake = Arc::new(Intake::new(spool.clone(), Arc::clone(&live), Arc::new(zones.clone()), &hostname, now));
+        let rates = Arc::new(Rates::new(&config.domains));
+        rates.restore(&spool, now()).await.map_err(StartError::Rates)?;
         let settler = Arc::new(Settler {
             spool: spool.clone(),
             zones: zones.clone(),
             hostname: Arc::clone(&hostname),
             hooks: Arc::clone(&live),
+            rates,
             clock: now,
         });
         let resolver: Arc<dyn Resolver> = Arc::new(Hickory::new(&config.dns)?);

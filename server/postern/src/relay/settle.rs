@@ -5,6 +5,7 @@
 //! leaves it out; and of success only where NOTIFY asks for it and the next hop offers no DSN, since else it tells.
 
 use super::failures::{self, Judged};
+use super::rates::Rates;
 use super::report::{Reporter, remote_host};
 use super::router::Zones;
 use crate::deliver::Attempt;
@@ -40,6 +41,8 @@ pub struct Settler<S: Spool> {
     pub hostname: Arc<str>,
     /// Who judges failures, and who wants to know what became of recipients.
     pub hooks: Arc<LiveHooks>,
+    /// How fast mail may leave.
+    pub rates: Arc<Rates>,
     /// The time.
     pub clock: fn() -> Timestamp,
 }
@@ -67,6 +70,8 @@ pub(super) enum Fate<'a> {
         /// Only for its age.
         expired: bool,
     },
+    /// A limit of ours puts it off until that time.
+    Postponed(&'a Reason, Timestamp),
     /// Nobody attempts it, for this reason.
     Waits(&'a Reason),
     /// The attempt said nothing of it.
@@ -120,8 +125,23 @@ impl<S: Spool> Settler<S> {
     /// Tells the sender of recipients that are late and that nobody attempts, for `reason`; gives the leases back.
     pub async fn tell_of_delay(&self, zone: &Zone, leased: &Leased, reason: &Reason) {
         let now = (self.clock)();
-        let waits = |recipient| waits(zone, leased, recipient, reason, now);
+        let waits = |recipient| waits(zone, leased, recipient, Fate::Waits(reason), now);
         let decided: Vec<_> = leased.recipients.iter().map(waits).collect();
+        self.conclude_or_release(zone, leased, decided, &Attempt::default(), now).await;
+    }
+
+    /// Puts off until `due` what a limit holds back, for `reason`; expires what is too old. The sender is told of what is
+    /// late.
+    pub async fn postpone(&self, zone: &Zone, leased: &Leased, reason: &Reason, due: Timestamp) {
+        let now = (self.clock)();
+        let expires = leased.message.expires(zone.max_age);
+        if now >= expires {
+            let outcome = |r: &LeasedRecipient| (r.token.recipient.seq, Outcome::Deferred(reason.clone()));
+            let attempt = Attempt::unmade(leased.recipients.iter().map(outcome).collect());
+            return self.settle_or_release(zone, leased, &attempt).await;
+        }
+        let fate = || Fate::Postponed(reason, due.min(expires));
+        let decided: Vec<_> = leased.recipients.iter().map(|r| waits(zone, leased, r, fate(), now)).collect();
         self.conclude_or_release(zone, leased, decided, &Attempt::default(), now).await;
     }
 
@@ -190,6 +210,7 @@ impl<S: Spool> Settler<S> {
                 outbox.happened((&leased.message, d.token.recipient.seq), &zone.name, &happened, &mut facts);
             }
         }
+        facts.extend(self.rates.facts(zone, leased, attempt.source, now));
         let settlement = Settlement {
             message: leased.message.id,
             outcomes: decided.iter().map(|d| (d.token, d.settle())).collect(),
@@ -244,7 +265,9 @@ impl<'a> Decided<'a> {
         let action = match self.fate {
             _ if !self.tell => return None,
             Fate::Delivered(reply) => Action::Relayed { reply },
-            Fate::Deferred(reason, _) | Fate::Waits(reason) => Action::Delayed { reason, until },
+            Fate::Deferred(reason, _) | Fate::Postponed(reason, _) | Fate::Waits(reason) => {
+                Action::Delayed { reason, until }
+            }
             Fate::Failed { reason, expired } => Action::Failed { reason, expired },
             Fate::Untouched => return None,
         };
@@ -265,7 +288,7 @@ impl<'a> Decided<'a> {
             Fate::Deferred(reason, due) => (Kind::Deferred, reason, Some(due)),
             Fate::Failed { reason, expired: false } => (Kind::Bounced, reason, None),
             Fate::Failed { reason, expired: true } => (Kind::Expired, reason, None),
-            Fate::Waits(_) | Fate::Untouched => return None,
+            Fate::Postponed(..) | Fate::Waits(_) | Fate::Untouched => return None,
         };
         let response = reason.remote_reply.as_ref().map(ToString::to_string);
         let failed =
@@ -282,6 +305,9 @@ impl<'a> Decided<'a> {
             Fate::Delivered(_) | Fate::Failed { .. } => Settle::Done,
             Fate::Deferred(reason, due) => {
                 Settle::Defer { due, reason: delivery_log::describe(reason), told: self.tell }
+            }
+            Fate::Postponed(reason, due) => {
+                Settle::Postpone { due, reason: delivery_log::describe(reason), told: self.tell }
             }
             Fate::Waits(_) if self.tell => Settle::Told,
             Fate::Waits(_) | Fate::Untouched => Settle::Release,
@@ -327,7 +353,7 @@ fn decide<'a>(
         }
         Fate::Failed { .. } => recipient.notify.is_none_or(|notify| notify.failure),
         Fate::Deferred(..) => is_late(zone, leased, leased_recipient, now),
-        Fate::Waits(_) | Fate::Untouched => false,
+        Fate::Postponed(..) | Fate::Waits(_) | Fate::Untouched => false,
     };
     Decided { token: leased_recipient.token, recipient, attempts, fate, tell }
 }
@@ -337,13 +363,13 @@ fn waits<'a>(
     zone: &Zone,
     leased: &'a Leased,
     leased_recipient: &LeasedRecipient,
-    reason: &'a Reason,
+    fate: Fate<'a>,
     now: Timestamp,
 ) -> Decided<'a> {
     let LeasedRecipient { token, attempts, .. } = *leased_recipient;
     let recipient = &leased.message.envelope.recipients[token.recipient.seq.index()];
     let tell = is_late(zone, leased, leased_recipient, now);
-    Decided { token, recipient, attempts, fate: Fate::Waits(reason), tell }
+    Decided { token, recipient, attempts, fate, tell }
 }
 
 /// Is the sender to be told that this recipient, which is not delivered to yet, is late?
@@ -372,7 +398,7 @@ fn log(leased: &Leased, decided: &[Decided<'_>], attempt: &Attempt) {
             }
             Fate::Deferred(reason, due) => delivery_log::deferred(&about, reason, d.attempts, due),
             Fate::Failed { reason, expired } => delivery_log::rejected(&about, reason, *expired, d.tell),
-            Fate::Waits(_) | Fate::Untouched => {}
+            Fate::Postponed(..) | Fate::Waits(_) | Fate::Untouched => {}
         }
     }
 }

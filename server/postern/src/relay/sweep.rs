@@ -1,7 +1,7 @@
-//! What is due by age though nobody attempts it, as its next hop rests or its zone is gone: mail that has grown too old
+//! What is due by age though nobody attempts it, as its next hop rests, a limit holds it back or its zone is gone: mail that has grown too old
 //! is bounced, and senders of mail that is late are told.
 //!
-//! Expiry looks at all that is old enough each time, and ends what waits for a next hop that rests: everything else has
+//! Expiry looks at all that is old enough each time, and ends what waits so: everything else has
 //! its attempt, which decides, however late (after the server was off, say). Delays are looked for in rounds by a cursor
 //! in memory, since what it finds stays: each message once in a round, and those whose sender has been told (a durable
 //! flag) not at all. Later rounds find what was in an attempt or not due before.
@@ -24,10 +24,19 @@ use tracing::warn;
 /// Messages that are looked at at once, each with at most [`MAX_RECIPIENTS`].
 const BATCH: usize = 100;
 
-/// Who knows which next hops rest.
+/// Why nobody attempts a queue at present.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Waiting {
+    /// Its next hop could not be reached.
+    NotReached,
+    /// A limit on how fast mail leaves holds it back.
+    Limited,
+}
+
+/// Who knows which queues wait.
 pub trait NextHops: Send + Sync {
-    /// Can the next hop of this queue not be reached at present?
-    fn rests(&self, queue: &QueueKey) -> bool;
+    /// Why nobody attempts this queue at present, if nobody does.
+    fn waits(&self, queue: &QueueKey) -> Option<Waiting>;
 }
 
 /// The least ages at which any zone has something to do.
@@ -107,8 +116,8 @@ struct Sweep<S: Spool> {
 struct Part<'z> {
     /// Whose policy holds for them.
     zone: Option<&'z Arc<Zone>>,
-    /// Their next hops rest.
-    rests: bool,
+    /// Nobody attempts them, for this.
+    waits: Option<Waiting>,
     leased: Leased,
 }
 
@@ -123,10 +132,10 @@ impl<S: Spool> Sweep<S> {
         let mut again = None;
         for leased in leased {
             let (id, in_part) = (leased.message.id, leased.recipients.len() == MAX_RECIPIENTS);
-            for Part { zone, rests, leased } in self.parts(leased) {
-                match zone {
-                    Some(zone) if rests && leased.message.expires(zone.max_age) <= now => {
-                        self.settler.settle_or_release(zone, &leased, &too_old(&leased)).await;
+            for Part { zone, waits, leased } in self.parts(leased) {
+                match (zone, waits) {
+                    (Some(zone), Some(waits)) if leased.message.expires(zone.max_age) <= now => {
+                        self.settler.settle_or_release(zone, &leased, &too_old(&leased, waits)).await;
                         again = again.or(in_part.then_some(id));
                     }
                     _ => self.settler.release(&leased).await,
@@ -147,9 +156,9 @@ impl<S: Spool> Sweep<S> {
             Some(last) if full => QueueId(last.message.id.0 + 1),
             _ => QueueId::floor(before).max(cursor.next),
         };
-        for Part { zone, rests, leased } in leased.into_iter().flat_map(|leased| self.parts(leased)) {
+        for Part { zone, waits, leased } in leased.into_iter().flat_map(|leased| self.parts(leased)) {
             match zone {
-                Some(zone) => self.settler.tell_of_delay(zone, &leased, &not_reached(&leased, rests)).await,
+                Some(zone) => self.settler.tell_of_delay(zone, &leased, &not_yet(&leased, waits)).await,
                 None => self.settler.release(&leased).await,
             }
         }
@@ -161,20 +170,20 @@ impl<S: Spool> Sweep<S> {
         leased.map_err(|error| warn!(%error, "can't look for mail by its age")).ok()
     }
 
-    /// The recipients by zone, and by whether their next hops rest.
+    /// The recipients by zone, and by why nobody attempts them.
     fn parts(&self, leased: Leased) -> Vec<Part<'_>> {
         let mut parts: Vec<Part<'_>> = Vec::new();
         for recipient in leased.recipients {
             let queue = &leased.message.queues[recipient.token.recipient.seq.index()];
-            let (zone, rests) = (self.zones.policy(&queue.zone), self.next_hops.rests(queue));
+            let (zone, waits) = (self.zones.policy(&queue.zone), self.next_hops.waits(queue));
             let same = |part: &&mut Part<'_>| {
-                part.rests == rests && part.zone.map(|zone| &zone.name) == zone.map(|zone| &zone.name)
+                part.waits == waits && part.zone.map(|zone| &zone.name) == zone.map(|zone| &zone.name)
             };
             match parts.iter_mut().find(same) {
                 Some(part) => part.leased.recipients.push(recipient),
                 None => {
                     let leased = Leased { message: Arc::clone(&leased.message), recipients: vec![recipient] };
-                    parts.push(Part { zone, rests, leased });
+                    parts.push(Part { zone, waits, leased });
                 }
             }
         }
@@ -183,8 +192,9 @@ impl<S: Spool> Sweep<S> {
 }
 
 /// A deferral, which the settler makes a failure, as the message is too old for another.
-fn too_old(leased: &Leased) -> Attempt {
+fn too_old(leased: &Leased, waits: Waiting) -> Attempt {
     let public = |attempts| match attempts {
+        0 if waits == Waiting::Limited => "limits on how fast mail leaves held it back in all that time".to_owned(),
         0 => "the next hop could not be reached in all that time".to_owned(),
         _ => format!("none of {attempts} attempts succeeded"),
     };
@@ -195,9 +205,10 @@ fn too_old(leased: &Leased) -> Attempt {
 }
 
 /// Why what is late was not delivered yet.
-fn not_reached(leased: &Leased, rests: bool) -> Reason {
+fn not_yet(leased: &Leased, waits: Option<Waiting>) -> Reason {
     let public = match leased.recipients.iter().map(|recipient| recipient.attempts).max() {
-        _ if !rests => "it still waits for its turn".to_owned(),
+        _ if waits == Some(Waiting::Limited) => "a limit on how fast mail leaves holds it back".to_owned(),
+        _ if waits.is_none() => "it still waits for its turn".to_owned(),
         None | Some(0) => "the next hop could not be reached yet".to_owned(),
         Some(attempts) => format!("none of {attempts} attempts succeeded, and the next hop can't be reached now"),
     };

@@ -5,14 +5,15 @@ use super::before::{self, Plan};
 use super::connections::{Connections, Fit, Granted, Held, Limits, Slot};
 use super::crew::Crew;
 use super::dispatch::Dispatch;
+use super::rates::{Blocked, Planned, shown};
 use super::routes::names_smart_host;
 use crate::deliver::{self, Attempt, Connection};
 use crate::spool::{Leased, LeasedRecipient, Spool};
 use futures_util::FutureExt as _;
 use postern_core::mail::{EnhancedCode, Outcome, Reason, Scope, Seq};
 use postern_core::route::{NextHop, QueueKey, Unroutable};
-use postern_core::smtp::client::MAX_RECIPIENTS;
 use postern_core::zone::{Group, Source, Zone};
+use std::net::IpAddr;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -48,6 +49,8 @@ pub struct Worker<S: Spool> {
     held: Option<Held<Connection>>,
     /// It has looked for mail.
     begun: bool,
+    /// A limit of the queue has run out.
+    limited: bool,
 }
 
 impl<S: Spool> Worker<S> {
@@ -62,7 +65,7 @@ impl<S: Spool> Worker<S> {
     ) -> Self {
         crew.join();
         let (dispatch, connections) = (Arc::clone(dispatch), Arc::clone(connections));
-        Self { dispatch, queue, zone, crew, connections, limits, slot: Some(slot), held, begun: false }
+        Self { dispatch, queue, zone, crew, connections, limits, slot: Some(slot), held, begun: false, limited: false }
     }
 
     /// Works until there is nothing to do, `stop` turns true, the next hop rests or the slot is needed elsewhere; then
@@ -86,6 +89,9 @@ impl<S: Spool> Worker<S> {
             self.begin();
             let Some(leased) = leased else { return };
             self.deliver(&leased).await;
+            if self.limited {
+                return;
+            }
             done += 1;
             let had_its_turn = done >= TURN;
             // Who waits for a domain's connections may be in another zone.
@@ -106,8 +112,9 @@ impl<S: Spool> Worker<S> {
 
     /// The next message, if there is one.
     async fn lease(&self) -> Option<Leased> {
-        let Dispatch { spool, clock, .. } = &*self.dispatch;
-        match spool.lease(&self.queue, clock(), 1, MAX_RECIPIENTS, LEASE_TTL).await {
+        let Dispatch { spool, clock, rates, .. } = &*self.dispatch;
+        let recipients = rates.most_recipients(&self.zone, &self.queue.destination);
+        match spool.lease(&self.queue, clock(), 1, recipients, LEASE_TTL).await {
             Ok(leased) => leased.into_iter().next(),
             Err(error) => {
                 warn!(queue = %self.queue, %error, "can't lease from the queue");
@@ -169,6 +176,9 @@ impl<S: Spool> Worker<S> {
     }
 
     async fn deliver_group(&mut self, destination: &str, leased: &Leased, sources: &[Source]) {
+        if !self.admit(destination, leased, sources.first().map(|source| source.ip)).await {
+            return;
+        }
         // A fault of ours that one message brings out must neither end the worker nor keep the message leased.
         let attempt = AssertUnwindSafe(self.attempt(destination, leased, sources)).catch_unwind().await;
         let Made { attempt, tells_of_next_hop } = attempt.unwrap_or_else(|_| {
@@ -179,6 +189,30 @@ impl<S: Spool> Worker<S> {
             self.judge_next_hop(&attempt);
         }
         self.dispatch.settler.settle_or_release(&self.zone, leased, &attempt).await;
+    }
+
+    /// Waits a little until the limits let the attempt be made. If it takes longer, puts the recipients off or gives them
+    /// back, and is false.
+    async fn admit(&mut self, destination: &str, leased: &Leased, source: Option<IpAddr>) -> bool {
+        loop {
+            let Dispatch { rates, clock, settler, .. } = &*self.dispatch;
+            let mail = (&*leased.message, leased.recipients.len());
+            let planned = Planned { zone: &self.zone, destination, mail, source, connects: self.held.is_none() };
+            let span = match rates.take(&planned, clock()) {
+                Ok(()) => return true,
+                Err(Blocked::Soon(span)) => span,
+                Err(Blocked::Queue) => {
+                    self.limited = true;
+                    settler.release(leased).await;
+                    return false;
+                }
+                Err(Blocked::Mail(wait, due)) => {
+                    settler.postpone(&self.zone, leased, &of_ours(&shown(&wait)), due).await;
+                    return false;
+                }
+            };
+            tokio::time::sleep(span).await;
+        }
     }
 
     async fn attempt(&mut self, destination: &str, leased: &Leased, sources: &[Source]) -> Made {
@@ -310,15 +344,20 @@ fn by_domain(leased: &Leased) -> Vec<(String, Leased)> {
     parts
 }
 
-/// What there is to say of an attempt that never began, for a reason of ours.
-fn not_attempted(leased: &Leased, why: &str) -> Attempt {
-    let reason = Reason {
+/// A reason that the next hop has no part in.
+fn of_ours(why: &str) -> Reason {
+    Reason {
         scope: Scope::Local,
         status: EnhancedCode(4, 3, 0),
         remote_reply: None,
         public: why.into(),
         detail: String::new(),
-    };
+    }
+}
+
+/// What there is to say of an attempt that never began, for a reason of ours.
+fn not_attempted(leased: &Leased, why: &str) -> Attempt {
+    let reason = of_ours(why);
     let outcome = |r: &LeasedRecipient| (r.token.recipient.seq, Outcome::Deferred(reason.clone()));
     Attempt::unmade(leased.recipients.iter().map(outcome).collect())
 }

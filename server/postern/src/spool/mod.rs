@@ -209,6 +209,15 @@ pub enum Settle {
         /// The sender is told of the delay, with this settlement.
         told: bool,
     },
+    /// It waits until `due` for a limit of ours: there was no attempt. `reason` as for [`Settle::Defer`].
+    Postpone {
+        /// Next attempt.
+        due: Timestamp,
+        /// Why.
+        reason: String,
+        /// The sender is told of the delay, with this settlement.
+        told: bool,
+    },
     /// The lease ends, the sender is told of the delay with this settlement, and nothing else changes: there was no
     /// attempt.
     Told,
@@ -519,6 +528,7 @@ pub struct Ready {
 /// | `node/event` | per node: the plugins that there may be events for, by name |
 /// | `node/event/NAME` | per node: events that the plugin has not taken yet, appended |
 /// | `node/idempotency` | per node: what became of requests with an Idempotency-Key |
+/// | `node/limits` | per node: how far the limits are that take over a second to recover |
 /// | `node/dropped` | per node: deletions by operators that the log has not been told yet; the engine's own |
 pub trait Facts: Clone + Send + Sync + 'static {
     /// The value, unless it has expired at `now`.

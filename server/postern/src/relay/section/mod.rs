@@ -4,10 +4,12 @@ mod dsn;
 mod plugin;
 mod pool;
 mod queue;
+mod rates;
 mod zone;
 
 pub use dsn::{DsnSection, ZoneDsnSection};
 pub use plugin::{BreakerSection, GrantsSection, HooksSection, OnError, PluginSection, WhenSection};
-pub use pool::{DomainLimits, DomainSection, PoolAddressSection, PoolSection};
+pub use pool::{DomainLimits, PoolAddressSection, PoolSection};
 pub use queue::{Engine, QueueSection};
-pub use zone::{Ip, PerDomainSection, SmartHostSection, Tls, ZoneSection};
+pub use rates::{DomainSection, RatesSection};
+pub use zone::{Ip, SmartHostSection, Tls, ZoneSection};

@@ -1,6 +1,8 @@
 //! `[pool.NAME]` and `[domain."NAME"]`.
 
+use super::rates::DomainSection;
 use postern_core::mail::valid_domain;
+use postern_core::schedule::Limit;
 use postern_core::zone::{Pool, PoolAddress, Source};
 use serde::{Deserialize, Serialize};
 use std::net::{IpAddr, Ipv4Addr};
@@ -60,36 +62,27 @@ impl PoolSection {
     }
 }
 
-/// `[domain."NAME"]`: what holds for one recipient domain.
-#[derive(Clone, Debug, Default, Deserialize, Serialize, PartialEq)]
-#[serde(deny_unknown_fields, default)]
-pub struct DomainSection {
-    /// Most connections to it at once, over all zones; in place of their `per_domain`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub connections: Option<usize>,
-}
-
-/// Limits of one recipient domain.
+/// Limits of one recipient domain over all zones; in place of their `per_domain`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DomainLimits {
     /// Lower case.
     pub domain: String,
-    /// Most connections over all zones.
+    /// Most connections.
     pub connections: Option<usize>,
+    /// On how fast mail leaves.
+    pub limits: Vec<Limit>,
 }
 
-impl DomainSection {
-    /// Checks the values.
+impl DomainLimits {
+    /// Checks what `[domain."NAME"]` says.
     ///
     /// # Errors
     /// One line that begins with the key.
-    pub fn check(&self, name: &str) -> Result<DomainLimits, String> {
+    pub fn check(section: &DomainSection, name: &str) -> Result<Self, String> {
         if !valid_domain(name) {
             return Err(format!("domain.\"{name}\": `{name}` is not a domain"));
         }
-        if self.connections == Some(0) {
-            return Err(format!("domain.\"{name}\".connections: must be at least 1"));
-        }
-        Ok(DomainLimits { domain: name.to_lowercase(), connections: self.connections })
+        let limits = section.check(&format!("domain.\"{name}\""))?;
+        Ok(Self { domain: name.to_lowercase(), connections: section.connections, limits })
     }
 }

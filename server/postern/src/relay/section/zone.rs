@@ -2,10 +2,11 @@
 
 use super::dsn::ZoneDsnSection;
 use super::queue::{LONGEST_SPAN, QueueSection};
-use crate::config::Secret;
+use super::rates::{DomainSection, RatesSection};
+use crate::config::{Pace, Secret};
 use postern_core::mail::valid_domain;
 use postern_core::schedule::RetrySchedule;
-use postern_core::zone::{Credentials, DsnPolicy, IpVersion, Pool, Rules, SmartHost, TlsMode, Zone};
+use postern_core::zone::{Credentials, DsnPolicy, IpVersion, Pool, Rules, SmartHost, TlsMode, Zone, ZoneLimits};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -24,8 +25,26 @@ pub struct ZoneSection {
     pub pool: String,
     /// Most connections at once.
     pub connections: usize,
+    /// Most messages in a time.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rate: Option<Pace>,
+    /// Most recipients in a time.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub recipient_rate: Option<Pace>,
+    /// Most new connections in a time.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub connection_rate: Option<Pace>,
+    /// How many of them may come at once.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub burst: Option<u32>,
     /// Limits of each recipient domain.
-    pub per_domain: PerDomainSection,
+    pub per_domain: DomainSection,
+    /// Limits of each source address.
+    pub per_source: RatesSection,
+    /// Limits of each reverse-path.
+    pub per_sender: RatesSection,
+    /// Limits of each user that submits.
+    pub per_user: RatesSection,
     /// Port of MX hosts.
     pub port: u16,
     /// Which of their addresses.
@@ -56,7 +75,14 @@ impl Default for ZoneSection {
             enabled: true,
             pool: "default".into(),
             connections: 20,
-            per_domain: PerDomainSection::default(),
+            rate: None,
+            recipient_rate: None,
+            connection_rate: None,
+            burst: None,
+            per_domain: DomainSection::default(),
+            per_source: RatesSection::default(),
+            per_sender: RatesSection::default(),
+            per_user: RatesSection::default(),
             port: 25,
             ip: Ip::Any,
             tls: Tls::Opportunistic,
@@ -67,15 +93,6 @@ impl Default for ZoneSection {
             dsn: ZoneDsnSection::default(),
         }
     }
-}
-
-/// `per_domain` of a zone.
-#[derive(Clone, Debug, Default, Deserialize, Serialize, PartialEq)]
-#[serde(deny_unknown_fields, default)]
-pub struct PerDomainSection {
-    /// Most connections to one recipient domain.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub connections: Option<usize>,
 }
 
 /// `smart_host` of a zone.
@@ -176,9 +193,6 @@ impl ZoneSection {
         if self.connections == 0 {
             return Err(format!("zone.{name}.connections: must be at least 1"));
         }
-        if self.per_domain.connections == Some(0) {
-            return Err(format!("zone.{name}.per_domain.connections: must be at least 1"));
-        }
         if self.port == 0 {
             return Err(format!("zone.{name}.port: must not be 0"));
         }
@@ -200,6 +214,7 @@ impl ZoneSection {
             name: name.into(),
             connections: self.connections,
             domain_connections: self.per_domain.connections,
+            limits: self.limits(name)?,
             smart_host,
             port: self.port,
             ip: self.ip.into(),
@@ -210,6 +225,18 @@ impl ZoneSection {
             dsn: self.dsn.check(name, dsn.clone())?,
             rules: self.rules(name)?,
         }))
+    }
+
+    fn limits(&self, name: &str) -> Result<ZoneLimits, String> {
+        let Self { rate, recipient_rate, connection_rate, burst, .. } = *self;
+        let under = |key: &str| format!("zone.{name}.{key}");
+        Ok(ZoneLimits {
+            own: RatesSection { rate, recipient_rate, connection_rate, burst }.check(&format!("zone.{name}"))?,
+            per_domain: self.per_domain.check(&under("per_domain"))?,
+            per_source: self.per_source.check(&under("per_source"))?,
+            per_sender: self.per_sender.check_of_mail(&under("per_sender"))?,
+            per_user: self.per_user.check_of_mail(&under("per_user"))?,
+        })
     }
 
     fn rules(&self, name: &str) -> Result<Rules, String> {

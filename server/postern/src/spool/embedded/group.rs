@@ -143,7 +143,7 @@ impl Group {
                 match planned.op.outcomes[change.outcome].1 {
                     // The attempt ended it before the operator could.
                     Settle::Done => tables.put_fact(&note, None)?,
-                    Settle::Defer { .. } | Settle::Told | Settle::Release => {
+                    Settle::Defer { .. } | Settle::Postpone { .. } | Settle::Told | Settle::Release => {
                         self.dropped.extend(Dropped::made_final(tables, &note, numbers)?);
                     }
                 }
@@ -229,7 +229,7 @@ fn arrive(index: &mut Index, incoming: &mut Incoming) {
 
 fn reason(settle: &Settle) -> Option<&str> {
     match settle {
-        Settle::Defer { reason, .. } => Some(reason),
+        Settle::Defer { reason, .. } | Settle::Postpone { reason, .. } => Some(reason),
         Settle::Done | Settle::Told | Settle::Release => None,
     }
 }

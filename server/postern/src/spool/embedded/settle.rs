@@ -64,6 +64,7 @@ pub(super) fn fate(settle: &Settle, known: Settling) -> (Fate, bool) {
     let (due, attempts, told, changed) = match settle {
         Settle::Done => return (Fate::Done, true),
         Settle::Defer { due, told: now, .. } => (due.0, attempts.saturating_add(1), told || *now, true),
+        Settle::Postpone { due, told: now, .. } => (due.0, attempts, told || *now, true),
         Settle::Told => (due, attempts, true, true),
         Settle::Release => (due, attempts, told, false),
     };
@@ -98,6 +99,9 @@ mod tests {
             None,
             (pending(9, 3, true), true),
         );
+        let postpone = Settle::Postpone { due: Timestamp(9), reason: String::new(), told: false };
+        check(&postpone, None, (pending(9, 2, false), true));
+        check(&postpone, Some(Action::Hold), (held(9, 2, false), true));
         check(&Settle::Told, None, (pending(5, 2, true), true));
         check(&Settle::Told, Some(Action::Hold), (held(5, 2, true), true));
         check(&Settle::Release, None, (pending(5, 2, false), false));

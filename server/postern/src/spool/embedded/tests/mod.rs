@@ -116,8 +116,9 @@ async fn admin(spool: &Embedded, destination: &str, action: Action) -> Result<()
 
 /// With a delay notice, or for a recipient that nobody attempts.
 fn tell(seq: u32) -> Settle {
-    match seq % 2 {
+    match seq % 3 {
         0 => Settle::Told,
+        1 => Settle::Postpone { due: T0.after(Duration::from_secs(30)), reason: "limit".to_owned(), told: false },
         _ => Settle::Defer { due: T0.after(Duration::from_secs(60)), reason: "451 no".to_owned(), told: true },
     }
 }
