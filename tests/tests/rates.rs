@@ -5,7 +5,9 @@
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
-use postern_tests::{Arrival, Client, CountingSink, Dnsmasq, Postern, Setup, check, free_port, send, soak, wait_for};
+use postern_tests::{
+    Arrival, Client, CountingSink, Dnsmasq, Postern, Setup, check, free_port, process, send, soak, wait_for,
+};
 use serde_json::json;
 use std::time::{Duration, Instant};
 
@@ -73,6 +75,28 @@ fn messages_of_a_zone() {
         std::thread::sleep(span());
         keeps_to(rate as f64, "messages of a zone", sink.times().messages, began);
     }
+}
+
+/// Where a burst or a connection is not to be had, the server waits, and does not ask again and again.
+#[test]
+fn waiting_takes_no_time_of_the_processor() {
+    let (sink, dns) = (CountingSink::start(), dns());
+    sink.open();
+    let zone = "recipient_rate = '60/m'\nburst = 10\nconnection_rate = '30/m'";
+    let server = mx(&dns, &sink, zone, "");
+    let to = |n: usize| (0..10).map(|r| format!("b{r}@d{n}.test")).collect();
+    let began = Instant::now();
+    submit(&server, (0..30).map(|n| ("a@d.example".to_owned(), to(n))));
+    server.wait_log(" ACCEPTED ", 10);
+    let before = process::cpu_ticks(server.pid());
+    std::thread::sleep(span());
+    // Hundredths of a second.
+    let took = process::cpu_ticks(server.pid()) - before;
+    assert!(took < 50, "{took}");
+    let times = sink.times();
+    let most = |rate: f64, burst: f64| burst + rate * began.elapsed().as_secs_f64();
+    assert!(times.recipients.len() as f64 <= most(1.0, 10.0), "{} recipients", times.recipients.len());
+    assert!(times.sessions.len() as f64 <= most(0.5, 10.0), "{} sessions", times.sessions.len());
 }
 
 #[test]

@@ -128,6 +128,16 @@ impl Limiter {
         claims.iter().filter_map(of).max_by_key(|wait| wait.span)
     }
 
+    /// How many a limit would let pass now; 1 if there are none, as one has to ask.
+    #[must_use]
+    pub fn room(&self, limit: &Limit, subject: &str, now: Duration) -> u32 {
+        let Flow { rate, burst } = limit.flow;
+        let level = self.buckets.get(&limit.name).and_then(|buckets| buckets.get(subject));
+        let ahead = level.map_or(Duration::ZERO, |level| level.bucket.full_at.saturating_sub(now));
+        let used = ahead.as_nanos().div_ceil(rate.interval().as_nanos().max(1));
+        burst.saturating_sub(u32::try_from(used).unwrap_or(u32::MAX)).max(1)
+    }
+
     /// Was a time promised to others that is yet to come?
     #[must_use]
     pub fn is_promised(&self, claims: &[Claim<'_>], now: Duration) -> bool {
@@ -234,6 +244,20 @@ mod tests {
         let mut limiter = Limiter::default();
         limiter.take(&[claim(&recipients, "", 1000)], START).unwrap();
         assert_eq!(limiter.take(&[claim(&recipients, "", 10)], START).unwrap_err().span, SHORT);
+    }
+
+    #[test]
+    fn what_there_is_room_for_passes() {
+        let limit = limit("r", Unit::Recipients, "60/m", Some(10));
+        let mut limiter = Limiter::default();
+        let now = |seconds| START + Duration::from_secs(seconds);
+        assert_eq!(limiter.room(&limit, "", now(0)), 10);
+        limiter.take(&[claim(&limit, "", 10)], now(0)).unwrap();
+        for (seconds, room) in [(0, 1), (1, 1), (4, 4), (60, 10)] {
+            assert_eq!(limiter.room(&limit, "", now(seconds)), room, "after {seconds} s");
+        }
+        assert!(limiter.take(&[claim(&limit, "", 5)], now(4)).is_err());
+        limiter.take(&[claim(&limit, "", 4)], now(4)).unwrap();
     }
 
     #[test]

@@ -286,13 +286,13 @@ impl Server {
 
     /// The next command line without its line end; a line that is not one is answered here.
     fn line(&mut self, input: &mut BytesMut) -> Option<Bytes> {
-        if self.state == State::Fresh && input.first() == Some(&TLS_HANDSHAKE) && !self.skipping {
-            // There may never be a line end.
-            input.clear();
-            self.refuse_command(&CommandError::Foreign);
-            return None;
-        }
         loop {
+            if self.state == State::Fresh && input.first() == Some(&TLS_HANDSHAKE) && !self.skipping {
+                // There may never be a line end.
+                input.clear();
+                self.refuse_command(&CommandError::Foreign);
+                return None;
+            }
             let Some(end) = memchr::memchr(b'\n', input) else {
                 if input.len() > self.max_line(input) {
                     input.clear();

@@ -169,6 +169,11 @@ impl<C> Connections<C> {
         take(&mut self.parked(), destination, |_| true).map(|one| (one.held.connection, one.slot))
     }
 
+    /// Is a connection to `destination` parked?
+    pub fn has_parked(&self, destination: &str) -> bool {
+        self.parked().contains_key(destination)
+    }
+
     /// Takes out the connections that were parked before `now` less [`IDLE`]; all if `now` is None.
     pub fn take_idle(&self, now: Option<Instant>) -> Vec<(C, Slot)> {
         let mut gone = Vec::new();

@@ -8,7 +8,7 @@
 
 use super::connections::{Connections, Full, Limits};
 use super::crew::Crew;
-use super::rates::{PATIENCE, Rates};
+use super::rates::Rates;
 use super::router::Zones;
 use super::routes::Routes;
 use super::section::DomainLimits;
@@ -172,9 +172,7 @@ impl<S: Spool> Dispatch<S> {
                 pause = pause.min(left);
                 continue;
             }
-            if let Some(span) = self.rates.queue_wait(zone, &queue.destination, now).map(|wait| wait.span)
-                && span > PATIENCE
-            {
+            if let Some(span) = self.limited(zone, &queue, now) {
                 pause = pause.min(span);
                 continue;
             }
@@ -244,6 +242,13 @@ impl<S: Spool> Dispatch<S> {
         }
     }
 
+    /// How long the rates of zone and domain let none of a queue's mail pass, if that is long.
+    fn limited(&self, zone: &Zone, queue: &QueueKey, now: Timestamp) -> Option<Duration> {
+        let connections = self.connections.get(&zone.name)?;
+        let connects = !connections.has_parked(&queue.destination);
+        self.rates.queue_wait(zone, &queue.destination, connects, now)
+    }
+
     /// Closes a connection that is parked for the domain in any zone, for the domain's limit holds over all of them.
     fn make_room(&self, domain: &str, workers: &mut JoinSet<()>) -> bool {
         let parked = self.connections.values().find_map(|connections| connections.take_parked(domain));
@@ -286,7 +291,6 @@ impl<S: Spool> NextHops for Dispatch<S> {
             return Some(Waiting::NotReached);
         }
         let zone = self.zones.policy(&queue.zone)?;
-        let wait = self.rates.queue_wait(zone, &queue.destination, (self.clock)())?;
-        (wait.span > PATIENCE).then_some(Waiting::Limited)
+        self.limited(zone, queue, (self.clock)()).map(|_| Waiting::Limited)
     }
 }

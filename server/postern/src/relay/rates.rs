@@ -104,23 +104,34 @@ impl Rates {
         }
     }
 
-    /// What all mail of a queue has to wait for, if anything.
+    /// How long no mail of a queue can be attempted, if that is longer than a worker waits. `connects` if that takes a new
+    /// connection.
     #[must_use]
-    pub fn queue_wait(&self, zone: &Zone, destination: &str, now: Timestamp) -> Option<Wait> {
+    pub fn queue_wait(&self, zone: &Zone, destination: &str, connects: bool, now: Timestamp) -> Option<Duration> {
         let mut claims = Vec::new();
-        // That a connection is needed can't be known here.
-        self.of_queue(zone, destination, (1, false), &mut claims);
-        if claims.is_empty() { None } else { self.state().limiter.wait(&claims, now.since_epoch()) }
+        self.of_queue(zone, destination, (1, connects), &mut claims);
+        if claims.is_empty() {
+            return None;
+        }
+        let wait = self.state().limiter.wait(&claims, now.since_epoch());
+        wait.map(|wait| wait.span).filter(|span| *span > PATIENCE)
     }
 
-    /// How many recipients a transaction of the zone may have: as many as the strictest limit lets pass at once.
+    /// How many recipients a transaction may have: as many as the strictest limit lets pass at once.
     #[must_use]
-    pub fn most_recipients(&self, zone: &Zone, destination: &str) -> usize {
+    pub fn most_recipients(&self, zone: &Zone, destination: &str, now: Timestamp) -> usize {
+        let of_recipients = |limit: &&Limit| limit.unit == Unit::Recipients;
         let limits = &zone.limits;
-        let of_zone = [&limits.own, &limits.per_domain, &limits.per_source, &limits.per_sender, &limits.per_user];
-        let all = of_zone.into_iter().chain(self.domains.get(destination)).flatten();
-        let bursts = all.filter(|limit| limit.unit == Unit::Recipients).map(|limit| limit.flow.burst as usize);
-        bursts.min().map_or(MAX_RECIPIENTS, |burst| burst.min(MAX_RECIPIENTS))
+        let of_mail = [&limits.per_source, &limits.per_sender, &limits.per_user].into_iter().flatten();
+        let bursts = of_mail.filter(of_recipients).map(|limit| limit.flow.burst);
+        let mut claims = Vec::new();
+        self.of_queue(zone, destination, (1, false), &mut claims);
+        claims.retain(|claim| of_recipients(&claim.limit));
+        let state = (!claims.is_empty()).then(|| self.state());
+        let room = state.iter().flat_map(|state| {
+            claims.iter().map(|claim| state.limiter.room(claim.limit, claim.subject, now.since_epoch()))
+        });
+        bursts.chain(room).map(|most| most as usize).fold(MAX_RECIPIENTS, usize::min)
     }
 
     /// Lets an attempt be made, or says what it has to wait for. Nothing has counted then.

@@ -113,8 +113,9 @@ impl<S: Spool> Worker<S> {
     /// The next message, if there is one.
     async fn lease(&self) -> Option<Leased> {
         let Dispatch { spool, clock, rates, .. } = &*self.dispatch;
-        let recipients = rates.most_recipients(&self.zone, &self.queue.destination);
-        match spool.lease(&self.queue, clock(), 1, recipients, LEASE_TTL).await {
+        let now = clock();
+        let recipients = rates.most_recipients(&self.zone, &self.queue.destination, now);
+        match spool.lease(&self.queue, now, 1, recipients, LEASE_TTL).await {
             Ok(leased) => leased.into_iter().next(),
             Err(error) => {
                 warn!(queue = %self.queue, %error, "can't lease from the queue");
