@@ -3,7 +3,7 @@
 //! The windows are the issue of these tests, so they do look at the clock: that there is never too much holds on a busy
 //! machine too. That there is enough is checked in the long form alone.
 
-#![allow(clippy::unwrap_used, reason = "tests")]
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "tests")]
 
 use postern_tests::{
     Arrival, Client, CountingSink, Dnsmasq, Postern, Setup, check, free_port, process, send, soak, wait_for,
@@ -47,7 +47,7 @@ fn keeps_to(rate: f64, what: &str, arrivals: impl IntoIterator<Item = Arrival>, 
         }
     }
     let average = (times.len() - 1) as f64 / (last - first);
-    eprintln!("{what}: {rate}/s set, {average:.2}/s came, {worst:.3} of it in the fullest window");
+    println!("{what}: {rate}/s set, {average:.2}/s came, {worst:.3} of it in the fullest window");
     assert!(average <= rate * 1.05 + slack, "{what}: {average}");
     assert!(!soak() || average >= rate * 0.9, "{what}: {average}");
 }
